@@ -1,0 +1,31 @@
+//! What is known of the IdP: where it is, how we log in there, which claims tell who came back.
+
+use crate::secret::Secret;
+
+/// The IdP as configured: the preset's values, each overridden by the operator's.
+#[derive(Clone, Debug)]
+pub struct IdpSettings {
+    /// Compared byte for byte with what the IdP's metadata and ID tokens say (OIDC Discovery §4.3).
+    pub issuer: String,
+    pub client_id: String,
+    /// `None` for a public client.
+    pub client_secret: Option<Secret>,
+    pub client_authentication: ClientAuthentication,
+    /// What to ask for at login; `openid` among them.
+    pub scopes: Vec<String>,
+    /// Sent with every authorization request, besides what OAuth prescribes.
+    pub authorization_parameters: Vec<(String, String)>,
+    /// Claims whose values together are the stable key of a person, most often `sub` alone.
+    pub user_key: Vec<String>,
+    /// The claim of the ID token that lists the person's groups.
+    pub groups_claim: String,
+}
+
+/// How we authenticate at the IdP's token endpoint (OIDC Core §9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuthentication {
+    /// `client_secret_basic`
+    Basic,
+    /// `client_secret_post`
+    Post,
+}

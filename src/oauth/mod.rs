@@ -1,0 +1,13 @@
+//! The words of OAuth: pure types that parse, compare and print. No I/O, no time, no configuration.
+
+pub mod error;
+pub mod pkce;
+pub mod public_url;
+pub mod redirect_uri;
+pub mod scope;
+
+pub use error::ErrorCode;
+pub use pkce::CodeChallenge;
+pub use public_url::PublicUrl;
+pub use redirect_uri::{RedirectUri, RegisteredRedirectUri};
+pub use scope::Scopes;

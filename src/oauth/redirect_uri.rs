@@ -1,0 +1,306 @@
+//! Redirect URIs: what may be registered (RFC 8252 §7, §8.4) and what matches (OAuth 2.1 §2.3.1).
+
+use url::{Url, form_urlencoded};
+
+use crate::oauth::public_url::is_loopback;
+
+/// A redirect URI that may be registered. Kept as the client wrote it: matching is by bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredRedirectUri(String);
+
+/// A redirect URI that one client has registered. Only a match makes one, so holding it is the
+/// permission to send the browser there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedirectUri(String);
+
+/// What kind of place a redirect URI leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectTarget {
+    /// `https`: a web server answers for its host name.
+    Web,
+    /// `http` on loopback: any program on the person's machine may be listening.
+    Loopback,
+    /// A private-use scheme: any program on the person's machine may have claimed it.
+    CustomScheme,
+}
+
+/// Why a redirect URI can't be registered. Completes "…: ".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotRegistrable {
+    #[error("is not an absolute URI")]
+    NotAbsolute,
+    #[error("has characters that a URI can't have")]
+    Characters,
+    #[error("has a fragment")]
+    Fragment,
+    #[error("has a user or password in it")]
+    Credentials,
+    #[error("is plain http to a host that is not 127.0.0.1, [::1] or localhost")]
+    PlainHttp,
+    #[error("has a scheme that is not allowed here")]
+    Scheme,
+    #[error("is too long")]
+    TooLong,
+}
+
+impl RegisteredRedirectUri {
+    /// Accepts `https`, `http` on loopback, and the private-use schemes in `allowed_schemes`.
+    pub fn parse(text: &str, allowed_schemes: &[String]) -> Result<Self, NotRegistrable> {
+        if text.len() > LONGEST {
+            return Err(NotRegistrable::TooLong);
+        }
+        // The URL parser mends what browsers mend (backslashes, tabs, Unicode hosts); what needs
+        // mending could be read in two ways, so it is refused before parsing.
+        if !text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&byte)) {
+            return Err(NotRegistrable::Characters);
+        }
+        let url = Url::parse(text).map_err(|_| NotRegistrable::NotAbsolute)?;
+        if text.contains('#') {
+            return Err(NotRegistrable::Fragment);
+        }
+        if !url.username().is_empty() || url.password().is_some() || authority(text).contains('@') {
+            return Err(NotRegistrable::Credentials);
+        }
+        match url.scheme() {
+            "https" if text.starts_with("https://") => Ok(Self(text.to_owned())),
+            "http" if text.starts_with("http://") && is_loopback(&url) => Ok(Self(text.to_owned())),
+            "https" => Err(NotRegistrable::NotAbsolute),
+            "http" => Err(NotRegistrable::PlainHttp),
+            scheme if allowed_schemes.iter().any(|allowed| allowed == scheme) => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(NotRegistrable::Scheme),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The permission to redirect to `presented`, if this registration covers it.
+    ///
+    /// OAuth 2.1 §2.3.1: simple string comparison, except for the port of a loopback redirect
+    /// (RFC 8252 §7.3: "MUST allow any port"). `localhost` gets the same exception, because the
+    /// clients in use listen there on a port that they can't know when they register.
+    pub fn matches(&self, presented: &str) -> Option<RedirectUri> {
+        let same = self.0 == presented
+            || match (without_loopback_port(&self.0), without_loopback_port(presented)) {
+                (Some(registered), Some(presented)) => registered == presented,
+                (None, _) | (_, None) => false,
+            };
+        (same && presented.len() <= LONGEST).then(|| RedirectUri(presented.to_owned()))
+    }
+
+    pub fn target(&self) -> RedirectTarget {
+        target(&self.0)
+    }
+}
+
+impl RedirectUri {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn target(&self) -> RedirectTarget {
+        target(&self.0)
+    }
+
+    /// The host that the answer goes to, for a person to read; the scheme where there is no host.
+    pub fn destination(&self) -> &str {
+        match self.target() {
+            RedirectTarget::Web | RedirectTarget::Loopback => authority(&self.0),
+            RedirectTarget::CustomScheme => {
+                self.0.split_once(':').map_or(self.0.as_str(), |(scheme, _)| scheme)
+            }
+        }
+    }
+
+    /// The URI with `parameters` added to whatever query it has (OAuth 2.1 §2.3: retained).
+    pub fn with(&self, parameters: &[(&str, &str)]) -> String {
+        let separator = if self.0.contains('?') { '&' } else { '?' };
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(parameters);
+        format!("{}{separator}{}", self.0, query.finish())
+    }
+
+    /// A match that was proved before, read back from a payload that only we can seal.
+    pub fn from_sealed(text: String) -> Self {
+        Self(text)
+    }
+}
+
+fn target(text: &str) -> RedirectTarget {
+    if text.starts_with("https:") {
+        RedirectTarget::Web
+    } else if text.starts_with("http:") {
+        RedirectTarget::Loopback
+    } else {
+        RedirectTarget::CustomScheme
+    }
+}
+
+/// What stands between `//` and the path, raw.
+fn authority(text: &str) -> &str {
+    let after = text.split_once("://").map_or("", |(_, rest)| rest);
+    after.split(['/', '?', '#']).next().unwrap_or("")
+}
+
+/// `http://127.0.0.1:8765/cb?x` → (`127.0.0.1`, `/cb?x`); `None` if the raw text is not `http` on one
+/// of the three loopback hosts, written exactly so.
+fn without_loopback_port(text: &str) -> Option<(&'static str, &str)> {
+    let rest = text.strip_prefix("http://")?;
+    let (host, rest) =
+        LOOPBACK_HOSTS.iter().find_map(|host| rest.strip_prefix(host).map(|rest| (*host, rest)))?;
+    let rest = match rest.strip_prefix(':') {
+        Some(after) => {
+            let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+            let (port, rest) = after.split_at(end);
+            port.parse::<u16>().ok()?;
+            rest
+        }
+        None => rest,
+    };
+    (rest.is_empty() || rest.starts_with(['/', '?'])).then_some((host, rest))
+}
+
+const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
+
+/// Bytes. The longest that a known client uses is a quarter of it.
+const LONGEST: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn registered(text: &str) -> RegisteredRedirectUri {
+        RegisteredRedirectUri::parse(text, &["cursor".to_owned()]).unwrap()
+    }
+
+    #[test]
+    fn web_loopback_and_listed_schemes_can_be_registered() {
+        for text in [
+            "https://claude.ai/api/mcp/auth_callback",
+            "http://127.0.0.1/",
+            "http://127.0.0.1:33418/",
+            "http://[::1]:1234/callback",
+            "http://localhost:3334/oauth/callback",
+            "cursor://anysphere.cursor-mcp/oauth/callback",
+            "https://example.com/cb?tenant=1",
+        ] {
+            assert_eq!(registered(text).as_str(), text);
+        }
+    }
+
+    #[test]
+    fn what_a_browser_would_mend_or_misread_cannot() {
+        for (text, reason) in [
+            ("", NotRegistrable::NotAbsolute),
+            ("/callback", NotRegistrable::NotAbsolute),
+            ("https:example.com/cb", NotRegistrable::NotAbsolute),
+            ("http://example.com/cb", NotRegistrable::PlainHttp),
+            ("http://127.0.0.1.evil.com/cb", NotRegistrable::PlainHttp),
+            ("https://example.com/cb#x", NotRegistrable::Fragment),
+            ("https://user@example.com/cb", NotRegistrable::Credentials),
+            ("https://@example.com/cb", NotRegistrable::Credentials),
+            ("https://example.com\\@evil.com/", NotRegistrable::Characters),
+            ("https://exämple.com/cb", NotRegistrable::Characters),
+            ("https://example.com/\tcb", NotRegistrable::Characters),
+            ("javascript:alert(1)", NotRegistrable::Scheme),
+            ("data:text/html,x", NotRegistrable::Scheme),
+            ("file:///etc/passwd", NotRegistrable::Scheme),
+            ("vscode://x", NotRegistrable::Scheme),
+        ] {
+            assert_eq!(
+                RegisteredRedirectUri::parse(text, &["cursor".to_owned()]),
+                Err(reason),
+                "{text}"
+            );
+        }
+    }
+
+    /// RFC 8252 §7.3
+    #[test]
+    fn only_the_port_of_a_loopback_redirect_may_differ() {
+        for (registration, presented) in [
+            ("http://127.0.0.1/cb", "http://127.0.0.1:5000/cb"),
+            ("http://127.0.0.1:1/cb", "http://127.0.0.1:65535/cb"),
+            ("http://[::1]:1/cb", "http://[::1]:2/cb"),
+            ("http://localhost:3334/oauth/callback", "http://localhost:3335/oauth/callback"),
+            ("https://example.com/cb", "https://example.com/cb"),
+        ] {
+            assert!(registered(registration).matches(presented).is_some(), "{presented}");
+        }
+    }
+
+    /// OAuth 2.1 §2.3.1; RFC 9700 §4.1.3
+    #[test]
+    fn any_other_difference_does_not_match() {
+        for (registration, presented) in [
+            ("http://127.0.0.1/cb", "http://localhost/cb"),
+            ("http://localhost/cb", "http://LOCALHOST/cb"),
+            ("http://localhost/cb", "http://localhost./cb"),
+            ("http://127.0.0.1/cb", "https://127.0.0.1/cb"),
+            ("http://127.0.0.1/cb", "http://127.0.0.1:5000/other"),
+            ("http://127.0.0.1/cb", "http://127.0.0.1:5000/cb?x=y"),
+            ("http://127.0.0.1/cb", "http://127.0.0.1:5000/cb#x"),
+            ("http://127.0.0.1/cb", "http://127.0.0.1.evil.com/cb"),
+            ("http://127.0.0.1/cb", "http://127.0.0.1:80@evil.com/cb"),
+            ("http://127.0.0.1/cb", "http://127.1/cb"),
+            ("http://127.0.0.1/cb", "http://0x7f.1/cb"),
+            ("http://127.0.0.1/cb", "http://127.0.0.1:99999/cb"),
+            ("http://127.0.0.1/cb", "http://127.0.0.1:/cb"),
+            ("http://[::1]/cb", "http://[::ffff:127.0.0.1]/cb"),
+            ("https://example.com/cb", "https://example.com:444/cb"),
+            ("https://example.com/cb", "https://example.com/cb/"),
+            ("https://example.com/cb", "https://example.com/CB"),
+            ("https://example.com/cb", "https://example.com/cb?x"),
+            ("https://example.com/cb", "https://example.com.evil.com/cb"),
+            ("https://example.com/cb", "https://evil.com/cb"),
+            ("cursor://a/cb", "cursor://a:1/cb"),
+        ] {
+            assert_eq!(registered(registration).matches(presented), None, "{presented}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_added_to_the_query_that_is_there() {
+        let plain = registered("https://a.example/cb").matches("https://a.example/cb").unwrap();
+        let query =
+            registered("https://a.example/cb?t=1").matches("https://a.example/cb?t=1").unwrap();
+
+        assert_eq!(
+            plain.with(&[("code", "x y"), ("s", "&")]),
+            "https://a.example/cb?code=x+y&s=%26"
+        );
+        assert_eq!(query.with(&[("code", "x")]), "https://a.example/cb?t=1&code=x");
+    }
+
+    proptest! {
+        /// The exception never widens: whatever is accepted has the same origin but for a loopback port.
+        #[test]
+        fn an_accepted_uri_never_leaves_its_origin(
+            host in "(127\\.0\\.0\\.1|localhost|\\[::1\\]|example\\.com)",
+            tail in "[a-z0-9.:@/?#\\\\%-]{0,24}",
+        ) {
+            let registration = if host == "example.com" {
+                registered("https://example.com/cb")
+            } else {
+                registered(&format!("http://{host}/cb"))
+            };
+            for scheme in ["http", "https"] {
+                let presented = format!("{scheme}://{host}{tail}");
+                if registration.matches(&presented).is_some() {
+                    let accepted = Url::parse(&presented).unwrap();
+                    let own = Url::parse(registration.as_str()).unwrap();
+                    prop_assert_eq!(accepted.host_str(), own.host_str());
+                    prop_assert_eq!(accepted.scheme(), own.scheme());
+                    prop_assert_eq!(accepted.path(), own.path());
+                    prop_assert_eq!(accepted.username(), "");
+                    prop_assert!(accepted.port() == own.port() || accepted.scheme() == "http");
+                }
+            }
+        }
+    }
+}

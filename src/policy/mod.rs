@@ -1,0 +1,5 @@
+//! Who may use a resource: rules on the verified identity.
+
+pub mod access;
+
+pub use access::{Access, AccessEntry};

@@ -1,0 +1,7 @@
+//! The proxy: carries an admitted request to the MCP server and streams the answer back.
+
+pub mod headers;
+pub mod upstream;
+
+pub use headers::IdentityHeaders;
+pub use upstream::UpstreamUrl;

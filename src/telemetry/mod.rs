@@ -1,0 +1,84 @@
+//! Logs. One line per step of a login and per refused request, as fields; no token, code or secret.
+
+use std::io::{self, Write};
+
+use tracing::Dispatch;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How the log is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// Other crates speak from `warn` upwards only: below, they may print what they send.
+    fn directives(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "warn,mcp_doorman=info",
+            Self::Debug => "warn,mcp_doorman=debug",
+            Self::Trace => "warn,mcp_doorman=trace",
+        }
+    }
+}
+
+/// A log that writes to `writer`. Every thread that works for an `App` sets it as its own, so that two
+/// Apps in one process (as in tests) don't mix.
+pub fn log_to<W>(settings: &LogSettings, writer: W) -> Dispatch
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::new(settings.level.directives());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(writer);
+    match settings.format {
+        LogFormat::Text => Dispatch::new(subscriber.finish()),
+        LogFormat::Json => Dispatch::new(subscriber.json().flatten_event(true).finish()),
+    }
+}
+
+/// Standard output, which a stopped reader must not be able to break: errors are dropped.
+#[derive(Clone, Copy, Debug)]
+pub struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(io::stdout().write(bytes).unwrap_or(bytes.len()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let _ = io::stdout().flush();
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Stdout {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        *self
+    }
+}

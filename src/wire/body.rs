@@ -1,0 +1,79 @@
+//! Response bodies: one enum, so that a stream passes through without a box or a copy.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+/// What we answer with.
+#[derive(Debug)]
+pub enum Body {
+    Empty,
+    /// `None` once it has been sent.
+    Full(Option<Bytes>),
+    /// The upstream's bytes, passed on frame by frame as they arrive.
+    Upstream(Incoming),
+}
+
+/// The upstream broke off after its answer had begun. The connection to the client is then aborted, so
+/// that a cut answer can't look complete.
+#[derive(Debug, thiserror::Error)]
+#[error("the upstream's answer broke off")]
+pub struct BodyFault(#[source] hyper::Error);
+
+impl Body {
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        Self::Full(Some(bytes.into()))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Upstream(incoming) => Pin::new(incoming).poll_frame(context).map_err(BodyFault),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Upstream(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
+            Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Upstream(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
+/// Why a request body could not be read whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    TooLarge,
+    BrokeOff,
+}
+
+/// Read a small body whole: forms and registrations, never what is proxied.
+pub async fn read_whole(body: Incoming, at_most: usize) -> Result<Bytes, Unread> {
+    match Limited::new(body, at_most).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
+        Err(_) => Err(Unread::BrokeOff),
+    }
+}

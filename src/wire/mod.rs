@@ -1,0 +1,15 @@
+//! What every endpoint needs of HTTP: who called, forms, answers, the body that is never buffered.
+
+pub mod answer;
+pub mod body;
+pub mod form;
+pub mod request;
+
+pub use body::{Body, BodyFault};
+pub use form::Form;
+pub use request::{Arrival, RequestId};
+
+/// A request as it came from the wire, its body not yet read.
+pub type Request = http::Request<hyper::body::Incoming>;
+
+pub type Response = http::Response<Body>;
