@@ -1,0 +1,149 @@
+//! Our cookies. Their names carry a hash of the issuer, so that two sidecars on one host (or two ports
+//! of loopback) don't overwrite each other's.
+//!
+//! On https they are `__Host-` cookies: set by us alone, for this host alone. On http loopback that
+//! prefix is not allowed; nothing there defends against other programs on the same machine.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
+
+use crate::oauth::PublicUrl;
+use crate::secret;
+
+/// The names of our cookies.
+#[derive(Clone, Debug)]
+pub struct Cookies {
+    browser: String,
+    logins: String,
+    attributes: &'static str,
+}
+
+/// 128 random bits as 22 characters of base64url.
+pub type CookieValue = String;
+
+impl Cookies {
+    pub fn of(issuer: &PublicUrl) -> Self {
+        let hash = secret::sha256(issuer.as_str().as_bytes());
+        let hash = URL_SAFE_NO_PAD.encode(hash.first_chunk::<6>().unwrap_or(&[0; 6]));
+        let (prefix, attributes) = if issuer.is_https() {
+            ("__Host-doorman", "; Path=/; Secure; HttpOnly; SameSite=Lax")
+        } else {
+            ("doorman", "; Path=/; HttpOnly; SameSite=Lax")
+        };
+        Self {
+            browser: format!("{prefix}-{hash}-browser"),
+            logins: format!("{prefix}-{hash}-logins"),
+            attributes,
+        }
+    }
+
+    /// The id that this browser was given when it first saw a consent page.
+    pub fn browser(&self, headers: &HeaderMap) -> Option<CookieValue> {
+        read(headers, &self.browser).filter(|value| is_value(value))
+    }
+
+    pub fn set_browser(&self, value: &str) -> Option<HeaderValue> {
+        // Long enough for any login, so that a page left open keeps working.
+        let text = format!("{}={value}; Max-Age=86400{}", self.browser, self.attributes);
+        HeaderValue::from_str(&text).ok()
+    }
+
+    /// The logins that this browser has begun and not finished, oldest first.
+    pub fn logins(&self, headers: &HeaderMap) -> Vec<CookieValue> {
+        let text = read(headers, &self.logins).unwrap_or_default();
+        text.split('.').filter(|value| is_value(value)).map(str::to_owned).collect()
+    }
+
+    /// Several tabs may log in at once; beyond a few, the oldest is forgotten, so that the cookie
+    /// can't outgrow what servers accept.
+    pub fn set_logins(&self, values: &[CookieValue]) -> Option<HeaderValue> {
+        let newest = values.len().saturating_sub(MOST_LOGINS);
+        let kept = values.get(newest..).unwrap_or_default().join(".");
+        let life = if kept.is_empty() { 0 } else { 600 };
+        let text = format!("{}={kept}; Max-Age={life}{}", self.logins, self.attributes);
+        HeaderValue::from_str(&text).ok()
+    }
+}
+
+/// Is this the name of a cookie of ours, or of another mcp-doorman on this host?
+/// The upstream neither sees nor sets such cookies.
+pub fn is_ours(name: &str) -> bool {
+    name.starts_with("__Host-doorman-") || name.starts_with("doorman-")
+}
+
+pub fn value_from(random: [u8; 16]) -> CookieValue {
+    URL_SAFE_NO_PAD.encode(random)
+}
+
+fn is_value(text: &str) -> bool {
+    text.len() == 22 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+fn read(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(own, _)| *own == name)
+        .map(|(_, value)| value.to_owned())
+}
+
+const MOST_LOGINS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(issuer: &str) -> Cookies {
+        Cookies::of(&PublicUrl::parse(issuer).unwrap())
+    }
+
+    fn sent(cookie: &str) -> HeaderMap {
+        let pair = cookie.split(';').next().unwrap();
+        HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&format!("x=1; {pair}")).unwrap())])
+    }
+
+    #[test]
+    fn on_https_a_cookie_is_for_this_host_alone() {
+        let set = names("https://a.example").set_browser(&value_from([7; 16])).unwrap();
+        let set = set.to_str().unwrap();
+
+        assert!(set.starts_with("__Host-doorman-"));
+        for attribute in ["; Path=/", "; Secure", "; HttpOnly", "; SameSite=Lax"] {
+            assert!(set.contains(attribute), "{set}");
+        }
+        assert!(!set.contains("Domain"));
+    }
+
+    #[test]
+    fn what_was_set_is_read_back() {
+        let cookies = names("https://a.example");
+        let value = value_from([7; 16]);
+
+        let set = cookies.set_browser(&value).unwrap();
+
+        assert_eq!(cookies.browser(&sent(set.to_str().unwrap())), Some(value));
+    }
+
+    #[test]
+    fn two_issuers_on_one_host_do_not_share_cookies() {
+        let set = names("http://127.0.0.1:1").set_browser(&value_from([7; 16])).unwrap();
+
+        assert_eq!(names("http://127.0.0.1:2").browser(&sent(set.to_str().unwrap())), None);
+    }
+
+    #[test]
+    fn a_hundred_logins_stay_under_a_kibibyte_and_the_newest_is_kept() {
+        let cookies = names("https://a.example");
+        let values: Vec<_> = (0..100).map(|n| value_from([n; 16])).collect();
+
+        let set = cookies.set_logins(&values).unwrap();
+
+        assert!(set.len() < 1024);
+        assert_eq!(cookies.logins(&sent(set.to_str().unwrap())).last(), values.last());
+    }
+}

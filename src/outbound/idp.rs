@@ -1,0 +1,75 @@
+//! Requests to hosts that the operator named: the IdP. Proxies from the environment and private
+//! addresses are allowed; redirects are not, answers are bounded in size and time.
+
+use std::time::Duration;
+
+use http::{Request, Response};
+use reqwest::redirect::Policy;
+
+use crate::tls::{self, TlsFault};
+
+/// The connection pool to the IdP.
+#[derive(Clone, Debug)]
+pub struct IdpConnection(reqwest::Client);
+
+/// No whole answer came. The cause is for the log; it holds no part of what was sent but the URL's host.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreachable {
+    #[error("no answer: {0}")]
+    Failed(String),
+    #[error("the answer is larger than {LARGEST_ANSWER} bytes")]
+    TooLarge,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NoConnection {
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
+    #[error("no HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+impl IdpConnection {
+    #[expect(clippy::disallowed_methods, reason = "this is outbound/")]
+    pub fn new() -> Result<Self, NoConnection> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client_config()?)
+            .redirect(Policy::none())
+            .connect_timeout(Duration::from_secs(3))
+            .timeout(Duration::from_secs(10))
+            .user_agent(concat!("mcp-doorman/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self(client))
+    }
+
+    pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Unreachable> {
+        let request = request.try_into().map_err(failed)?;
+        let mut answer = self.0.execute(request).await.map_err(failed)?;
+        let mut whole = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            if whole.len() + chunk.len() > LARGEST_ANSWER {
+                return Err(Unreachable::TooLarge);
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        let mut response = Response::new(whole);
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(response)
+    }
+}
+
+/// The whole chain of causes, without the URL: a query could hold what must not be logged.
+fn failed(error: reqwest::Error) -> Unreachable {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    Unreachable::Failed(text)
+}
+
+/// Bytes. Metadata, keys and token answers are a few KiB.
+const LARGEST_ANSWER: usize = 256 * 1024;

@@ -1,0 +1,5 @@
+//! The only way to the internet.
+
+pub mod idp;
+
+pub use idp::{IdpConnection, Unreachable};

@@ -1,0 +1,117 @@
+//! Pages for people: the consent form and everything that can go wrong in a browser.
+//!
+//! No script, nothing loaded from elsewhere; every text from outside is escaped by the template engine.
+
+use http::StatusCode;
+use minijinja::value::Serde;
+use minijinja::{Environment, Value, context};
+use serde::Serialize;
+
+use crate::wire::{RequestId, Response, answer};
+
+/// The templates, compiled.
+#[derive(Debug)]
+pub struct Pages(Environment<'static>);
+
+/// What the consent page shows.
+#[derive(Debug, Serialize)]
+pub struct ConsentPage {
+    pub client_name: String,
+    /// Where the answer goes: a host, or a scheme.
+    pub destination: String,
+    /// Whether that is on the person's own machine, where any program may be listening.
+    pub is_local: bool,
+    /// How long ago the client registered, in words.
+    pub registered: String,
+    pub resource: String,
+    pub resource_name: Option<String>,
+    pub scopes: Vec<String>,
+    pub idp: String,
+    pub action: String,
+    pub ticket: String,
+}
+
+/// Something went wrong in front of a person.
+#[derive(Debug)]
+pub struct Problem {
+    pub status: StatusCode,
+    pub title: &'static str,
+    /// What happened, in plain words.
+    pub what: String,
+    /// What the person can do.
+    pub advice: &'static str,
+    pub link: Option<Link>,
+}
+
+/// A way on, which the person takes only if they want to.
+#[derive(Debug, Serialize)]
+pub struct Link {
+    pub href: String,
+    pub text: String,
+}
+
+/// A template of ours does not compile: a fault of this build.
+#[derive(Debug, thiserror::Error)]
+#[error("a page template is broken: {0}")]
+pub struct BrokenTemplate(#[from] minijinja::Error);
+
+impl Pages {
+    pub fn new() -> Result<Self, BrokenTemplate> {
+        let mut templates = Environment::new();
+        templates.add_template("frame.html", include_str!("frame.html"))?;
+        templates.add_template("consent.html", include_str!("consent.html"))?;
+        templates.add_template("problem.html", include_str!("problem.html"))?;
+        Ok(Self(templates))
+    }
+
+    pub fn consent(&self, page: &ConsentPage) -> Response {
+        self.render(StatusCode::OK, "consent.html", context! { page => Value::from(Serde(page)) })
+    }
+
+    pub fn problem(&self, problem: &Problem, request: RequestId) -> Response {
+        let values = context! {
+            title => problem.title,
+            what => problem.what.clone(),
+            advice => problem.advice,
+            link => Value::from(Serde(&problem.link)),
+            request => request.to_string(),
+        };
+        self.render(problem.status, "problem.html", values)
+    }
+
+    fn render(&self, status: StatusCode, template: &str, values: Value) -> Response {
+        let rendered = self.0.get_template(template).and_then(|page| page.render(values));
+        match rendered {
+            Ok(html) => answer::page(status, html),
+            Err(error) => {
+                tracing::error!(fault = %error, "a page could not be rendered");
+                answer::plain(StatusCode::INTERNAL_SERVER_ERROR, "this page could not be shown")
+            }
+        }
+    }
+}
+
+/// Text from a stranger, made fit to be read: one line, no control or direction characters that could
+/// make it look like something else, at most 64 characters.
+pub fn readable(text: &str) -> String {
+    let visible = text.chars().filter(|c| !c.is_control() && !is_invisible(*c));
+    visible.take(64).collect::<String>().trim().to_owned()
+}
+
+/// Zero-width and direction-changing characters.
+const fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{ffff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_hide_what_it_is() {
+        assert_eq!(readable("Cla\u{200b}ude\u{202e}\n\u{7}"), "Claude");
+        assert_eq!(readable(&"x".repeat(1000)).len(), 64);
+    }
+}

@@ -1,0 +1,43 @@
+//! Leases: the right to do one thing at a time across replicas, until it is given back or runs out.
+
+use crate::clock::Timestamp;
+use crate::store::{Created, Store, StoreFault, Swap, Version};
+
+/// Held by one caller at a time. Dropped without `release` it runs out by itself.
+#[derive(Debug)]
+pub struct Lease {
+    key: String,
+    version: Version,
+}
+
+/// Take the lease named `key` until `until`; `None` if somebody holds it.
+pub async fn acquire(
+    store: &dyn Store,
+    key: &str,
+    until: Timestamp,
+) -> Result<Option<Lease>, StoreFault> {
+    match store.create(key, String::new(), until).await? {
+        Created::New(version) => Ok(Some(Lease { key: key.to_owned(), version })),
+        Created::Present => Ok(None),
+    }
+}
+
+impl Lease {
+    /// Hold on until `until`; `None` if it ran out meanwhile and may be somebody else's.
+    pub async fn renew(
+        self,
+        store: &dyn Store,
+        until: Timestamp,
+    ) -> Result<Option<Self>, StoreFault> {
+        match store.swap(&self.key, self.version, String::new(), until).await? {
+            Swap::Done(version) => Ok(Some(Self { version, ..self })),
+            Swap::Lost => Ok(None),
+        }
+    }
+
+    /// Give it back now; if it ran out meanwhile, whoever holds it keeps it.
+    pub async fn release(self, store: &dyn Store) -> Result<(), StoreFault> {
+        let long_past = Timestamp::from_seconds(0);
+        store.swap(&self.key, self.version, String::new(), long_past).await.map(|_| ())
+    }
+}

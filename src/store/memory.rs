@@ -1,0 +1,170 @@
+//! Records in this process's memory: for one replica, for `try` and for tests. Lost at a restart.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::clock::{Clock, Timestamp};
+use crate::store::{Answer, Created, Record, Store, Swap, Version};
+
+/// Expired records are removed while others are written, so memory follows what is alive.
+#[derive(Debug)]
+pub struct MemoryStore {
+    clock: Clock,
+    records: Mutex<Records>,
+}
+
+#[derive(Debug, Default)]
+struct Records {
+    by_key: BTreeMap<String, Kept>,
+    writes: u64,
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    record: Record,
+    until: Timestamp,
+}
+
+impl MemoryStore {
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, records: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Records> {
+        // No code panics while it holds the lock; if one did, each record is still whole.
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Records {
+    fn live(&self, key: &str, now: Timestamp) -> Option<&Record> {
+        self.by_key.get(key).filter(|kept| kept.until > now).map(|kept| &kept.record)
+    }
+
+    fn write(&mut self, key: &str, value: String, until: Timestamp, now: Timestamp) -> Version {
+        self.sweep(now);
+        self.writes += 1;
+        let version = Version(self.writes);
+        self.by_key.insert(key.to_owned(), Kept { record: Record { value, version }, until });
+        version
+    }
+
+    /// Remove what has expired, each time the number of records has doubled since the last sweep.
+    fn sweep(&mut self, now: Timestamp) {
+        if self.by_key.len() >= self.sweep_at {
+            self.by_key.retain(|_, kept| kept.until > now);
+            self.sweep_at = (self.by_key.len() * 2).max(SMALLEST_SWEEP);
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn read<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Record>> {
+        Box::pin(async move { Ok(self.lock().live(key, self.clock.now()).cloned()) })
+    }
+
+    fn put<'a>(&'a self, key: &'a str, value: String, until: Timestamp) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.lock().write(key, value, until, self.clock.now());
+            Ok(())
+        })
+    }
+
+    fn take<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Record>> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let taken = self.lock().by_key.remove(key);
+            Ok(taken.filter(|kept| kept.until > now).map(|kept| kept.record))
+        })
+    }
+
+    fn create<'a>(&'a self, key: &'a str, value: String, until: Timestamp) -> Answer<'a, Created> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let mut records = self.lock();
+            if records.live(key, now).is_some() {
+                return Ok(Created::Present);
+            }
+            Ok(Created::New(records.write(key, value, until, now)))
+        })
+    }
+
+    fn swap<'a>(
+        &'a self,
+        key: &'a str,
+        read: Version,
+        value: String,
+        until: Timestamp,
+    ) -> Answer<'a, Swap> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let mut records = self.lock();
+            if records.live(key, now).is_none_or(|record| record.version != read) {
+                return Ok(Swap::Lost);
+            }
+            Ok(Swap::Done(records.write(key, value, until, now)))
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.lock().by_key.remove(key);
+            Ok(())
+        })
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<(String, Record)>> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            Ok(self
+                .lock()
+                .by_key
+                .range(prefix.to_owned()..)
+                .take_while(|(key, _)| key.starts_with(prefix))
+                .filter(|(_, kept)| kept.until > now)
+                .map(|(key, kept)| (key.clone(), kept.record.clone()))
+                .collect())
+        })
+    }
+}
+
+const SMALLEST_SWEEP: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::store::contract;
+
+    const START: Timestamp = Timestamp::from_seconds(1_000);
+
+    #[tokio::test]
+    async fn memory_keeps_the_contract() {
+        let clock = ManualClock::starting_at(START);
+        let store = Arc::new(MemoryStore::new(Clock::Manual(clock.clone())));
+
+        contract::holds(store, &clock).await;
+    }
+
+    #[tokio::test]
+    async fn memory_follows_what_is_alive() {
+        let clock = ManualClock::starting_at(START);
+        let store = MemoryStore::new(Clock::Manual(clock.clone()));
+
+        for number in 0..10 * SMALLEST_SWEEP {
+            let until = clock_now(&clock).after(Duration::from_secs(10));
+            store.put(&format!("k:{number}"), String::new(), until).await.unwrap();
+            clock.advance(Duration::from_secs(1));
+        }
+
+        assert!(store.lock().by_key.len() <= 2 * SMALLEST_SWEEP);
+    }
+
+    fn clock_now(clock: &ManualClock) -> Timestamp {
+        Clock::Manual(clock.clone()).now()
+    }
+}
