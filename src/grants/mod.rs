@@ -1,6 +1,24 @@
 //! A grant: one login by one person with one client for one resource.
+//!
+//! Tokens carry what is needed to go on; the grant's row decides whether they may. Every change of a row
+//! is one compare-and-swap.
 
+pub mod generations;
+pub mod revocations;
+pub mod row;
+
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::idp::Identity;
+use crate::oauth::{ClientDigest, Scopes};
+use crate::seal::KeyRing;
+use crate::store::{Created, Store, StoreFault, Swap, Version};
+
+use generations::{Generations, Judgement};
+pub use revocations::Revocations;
+pub use row::{Grant, GrantId, GrantState};
 
 /// How long things last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,3 +30,212 @@ pub struct Lifetimes {
     /// Of the whole grant while the IdP is not asked again about the person.
     pub grant: Duration,
 }
+
+/// The rows of all grants, and which of them ended a short while ago.
+#[derive(Clone, Debug)]
+pub struct Grants {
+    store: Arc<dyn Store>,
+    ring: Arc<KeyRing>,
+    revocations: Arc<Revocations>,
+    lifetimes: Lifetimes,
+    clock: Clock,
+}
+
+/// A row as it was read; changing it needs it to be still the same.
+#[derive(Debug)]
+pub struct ReadGrant {
+    pub grant: Grant,
+    version: Version,
+}
+
+/// What a new grant is made of.
+#[derive(Debug)]
+pub struct NewGrant {
+    pub id: GrantId,
+    pub person: Identity,
+    pub client: ClientDigest,
+    pub resource: String,
+    pub scopes: Scopes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreateFault {
+    /// The login of this grant was finished before.
+    #[error("the login was finished before")]
+    Present,
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RedeemFault {
+    #[error("no such grant, or its code has expired")]
+    Unknown,
+    /// A second use of the code. The grant is ended.
+    #[error("the code was used before")]
+    Reused,
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdvanceFault {
+    #[error("the grant has ended")]
+    Ended,
+    /// A token that can only be in the hands of two parties. The grant is ended.
+    #[error("the refresh token was replaced long ago")]
+    Theft,
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+impl Grants {
+    pub fn new(
+        store: Arc<dyn Store>,
+        ring: Arc<KeyRing>,
+        revocations: Arc<Revocations>,
+        lifetimes: Lifetimes,
+        clock: Clock,
+    ) -> Self {
+        Self { store, ring, revocations, lifetimes, clock }
+    }
+
+    /// Write the row of a grant whose code is about to be sent to the client.
+    pub async fn create(&self, new: NewGrant) -> Result<(), CreateFault> {
+        let now = self.clock.now();
+        let grant = Grant {
+            id: new.id,
+            state: GrantState::CodeIssued,
+            generations: Generations::first(now),
+            person: new.person,
+            client: new.client,
+            resource: new.resource,
+            scopes: new.scopes,
+            ends_at: now.after(self.lifetimes.grant),
+        };
+        let sealed = self.sealed(&grant)?;
+        match self.store.create(&grant.id.key(), sealed, now.after(CODE_LIFETIME)).await? {
+            Created::New(_) => Ok(()),
+            Created::Present => Err(CreateFault::Present),
+        }
+    }
+
+    pub async fn read(&self, id: GrantId) -> Result<Option<ReadGrant>, StoreFault> {
+        let Some(record) = self.store.read(&id.key()).await? else { return Ok(None) };
+        // A row that does not open, or is another's, is as good as none.
+        let grant = self.ring.open(&row::ROW, &record.value).ok();
+        Ok(grant
+            .filter(|grant: &Grant| grant.id == id)
+            .map(|grant| ReadGrant { grant, version: record.version }))
+    }
+
+    /// The client redeems the code: the grant goes live. Call it last, after every other check, so that
+    /// a wrong request burns nothing.
+    pub async fn redeem(&self, id: GrantId) -> Result<Grant, RedeemFault> {
+        let Some(read) = self.read(id).await? else { return Err(RedeemFault::Unknown) };
+        match read.grant.state {
+            GrantState::CodeIssued => {}
+            // RFC 6749 §10.5: a code used twice ends what it bought.
+            GrantState::Live => {
+                self.end(id).await?;
+                return Err(RedeemFault::Reused);
+            }
+            GrantState::Ended => return Err(RedeemFault::Unknown),
+        }
+        let live = Grant {
+            state: GrantState::Live,
+            generations: Generations::first(self.clock.now()),
+            ..read.grant
+        };
+        match self.swap(&live, read.version).await? {
+            Swap::Done(_) => Ok(live),
+            // Two redemptions at once: the one that lost is a replay like any other.
+            Swap::Lost => {
+                self.end(id).await?;
+                Err(RedeemFault::Reused)
+            }
+        }
+    }
+
+    /// A refresh token of generation `presented` is shown: the grant as it is to be issued for.
+    pub async fn advance(
+        &self,
+        mut read: ReadGrant,
+        presented: u32,
+    ) -> Result<Grant, AdvanceFault> {
+        for _ in 0..MOST_TRIES {
+            let now = self.clock.now();
+            if read.grant.state != GrantState::Live || read.grant.ends_at <= now {
+                return Err(AdvanceFault::Ended);
+            }
+            match read.grant.generations.judge(presented, now) {
+                Judgement::Repeat => return Ok(read.grant),
+                Judgement::Theft => {
+                    self.end(read.grant.id).await?;
+                    return Err(AdvanceFault::Theft);
+                }
+                Judgement::Advance => {}
+            }
+            let id = read.grant.id;
+            let next =
+                Grant { generations: read.grant.generations.next(presented, now), ..read.grant };
+            match self.swap(&next, read.version).await? {
+                Swap::Done(_) => return Ok(next),
+                // A parallel refresh won: judge again by what it wrote.
+                Swap::Lost => read = self.read(id).await?.ok_or(AdvanceFault::Ended)?,
+            }
+        }
+        Err(AdvanceFault::Store(StoreFault))
+    }
+
+    /// The newest access token was seen: what came before it is no longer needed for a retry.
+    pub async fn confirm(&self, id: GrantId, generation: u32) -> Result<(), StoreFault> {
+        let Some(read) = self.read(id).await? else { return Ok(()) };
+        if let Some(generations) = read.grant.generations.confirmed(generation) {
+            // Lost to a refresh: then the confirmation is out of date anyway.
+            self.swap(&Grant { generations, ..read.grant }, read.version).await?;
+        }
+        Ok(())
+    }
+
+    /// End the grant. Its access tokens are refused from now on; its row stays, so that a late replay
+    /// of its code or refresh token finds an ended grant and not none.
+    pub async fn end(&self, id: GrantId) -> Result<(), StoreFault> {
+        for _ in 0..MOST_TRIES {
+            let Some(read) = self.read(id).await? else { break };
+            if read.grant.state == GrantState::Ended {
+                break;
+            }
+            let ended = Grant { state: GrantState::Ended, ..read.grant };
+            if let Swap::Done(_) = self.swap(&ended, read.version).await? {
+                break;
+            }
+        }
+        self.revocations.add(id, self.clock.now().after(self.lifetimes.access + CLOCK_LEEWAY));
+        Ok(())
+    }
+
+    async fn swap(&self, grant: &Grant, read: Version) -> Result<Swap, StoreFault> {
+        let until = match grant.state {
+            GrantState::CodeIssued => self.clock.now().after(CODE_LIFETIME),
+            GrantState::Live => self.idle_end(grant),
+            GrantState::Ended => grant.ends_at,
+        };
+        self.store.swap(&grant.id.key(), read, self.sealed(grant)?, until).await
+    }
+
+    /// When the grant ends if nothing more is heard of it.
+    fn idle_end(&self, grant: &Grant) -> Timestamp {
+        let idle = self.clock.now().after(self.lifetimes.refresh.max(self.lifetimes.access));
+        idle.min(grant.ends_at)
+    }
+
+    fn sealed(&self, grant: &Grant) -> Result<String, StoreFault> {
+        self.ring.seal(&row::ROW, grant).map_err(|_| StoreFault)
+    }
+}
+
+/// From our redirect to the client's token request.
+pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
+const CLOCK_LEEWAY: Duration = Duration::from_mins(5);
+const MOST_TRIES: usize = 16;

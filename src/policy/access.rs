@@ -1,5 +1,8 @@
 //! `access:` of a resource: any entry may match; keys within an entry: all must; values of a key: any.
 
+use crate::idp::Identity;
+use crate::secret;
+
 /// Who may use a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -18,4 +21,97 @@ pub struct AccessEntry {
     /// Lower case, without the `@`.
     pub email_domains: Vec<String>,
     pub subjects: Vec<String>,
+}
+
+impl Access {
+    pub fn admits(&self, person: &Identity) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Only(entries) => entries.iter().any(|entry| entry.admits(person)),
+        }
+    }
+
+    /// Changes whenever the rules do: a token says by which rules its holder was admitted.
+    pub fn digest(&self) -> [u8; 8] {
+        // The derived Debug text names every field and escapes every value, so two rules that differ
+        // never print the same.
+        let hash = secret::sha256(format!("{self:?}").as_bytes());
+        *hash.first_chunk().unwrap_or(&[0; 8])
+    }
+}
+
+impl AccessEntry {
+    fn admits(&self, person: &Identity) -> bool {
+        // An entry that asks nothing would admit everybody; the config refuses it, and so do we.
+        let asks_something = [&self.groups, &self.emails, &self.email_domains, &self.subjects]
+            .iter()
+            .any(|values| !values.is_empty());
+        let email = person.email.as_deref();
+        let domain = email.and_then(|email| email.split_once('@')).map(|(_, domain)| domain);
+        asks_something
+            && matches_any(&self.groups, |group| person.groups.contains(group))
+            && matches_any(&self.emails, |own| email == Some(own.as_str()))
+            && matches_any(&self.email_domains, |own| domain == Some(own.as_str()))
+            && matches_any(&self.subjects, |own| *own == person.key)
+    }
+}
+
+fn matches_any(values: &[String], matches: impl Fn(&String) -> bool) -> bool {
+    values.is_empty() || values.iter().any(matches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alice() -> Identity {
+        Identity {
+            key: "alice".to_owned(),
+            email: Some("alice@corp.example".to_owned()),
+            groups: vec!["staff".to_owned()],
+        }
+    }
+
+    fn entry(groups: &[&str], domains: &[&str]) -> AccessEntry {
+        let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+        AccessEntry {
+            groups: owned(groups),
+            email_domains: owned(domains),
+            ..AccessEntry::default()
+        }
+    }
+
+    #[test]
+    fn entries_are_alternatives_and_keys_within_one_are_not() {
+        for (entries, expected) in [
+            (vec![entry(&["staff"], &[])], true),
+            (vec![entry(&["admins", "staff"], &[])], true),
+            (vec![entry(&["admins"], &[])], false),
+            (vec![entry(&["admins"], &[]), entry(&["staff"], &[])], true),
+            (vec![entry(&["staff"], &["corp.example"])], true),
+            (vec![entry(&["staff"], &["other.example"])], false),
+            (vec![entry(&[], &["evil-corp.example"])], false),
+            (vec![entry(&["staff "], &[])], false),
+            (vec![AccessEntry::default()], false),
+            (vec![], false),
+        ] {
+            assert_eq!(Access::Only(entries.clone()).admits(&alice()), expected, "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_verified_email_no_domain_matches() {
+        let nobody = Identity { email: None, ..alice() };
+
+        assert!(!Access::Only(vec![entry(&[], &["corp.example"])]).admits(&nobody));
+    }
+
+    #[test]
+    fn rules_that_differ_have_another_digest() {
+        let one = Access::Only(vec![entry(&["a"], &[]), entry(&["b"], &[])]);
+        let other = Access::Only(vec![entry(&["a", "b"], &[])]);
+
+        assert_ne!(one.digest(), other.digest());
+        assert_eq!(one.digest(), one.clone().digest());
+    }
 }

@@ -1,5 +1,9 @@
-//! Who may use a resource: rules on the verified identity.
+//! Whether a verified token may use a resource.
 
 pub mod access;
+mod admitted;
+pub mod resource;
 
 pub use access::{Access, AccessEntry};
+pub use admitted::{Admitted, Denied, decide};
+pub use resource::Resource;

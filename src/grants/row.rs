@@ -1,0 +1,59 @@
+//! The row of a grant, as it is stored.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::grants::generations::Generations;
+use crate::idp::Identity;
+use crate::oauth::{ClientDigest, Scopes};
+use crate::seal::Kind;
+use crate::secret;
+
+/// 128 random bits that name a grant. Not secret, but only inside sealed tokens does it open anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct GrantId([u8; 16]);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    pub id: GrantId,
+    pub state: GrantState,
+    pub generations: Generations,
+    pub person: Identity,
+    pub client: ClientDigest,
+    /// The resource's URL.
+    pub resource: String,
+    pub scopes: Scopes,
+    /// However often it is refreshed.
+    pub ends_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GrantState {
+    /// The client has been sent a code and has not redeemed it.
+    CodeIssued,
+    Live,
+    Ended,
+}
+
+impl GrantId {
+    pub const fn new(random: [u8; 16]) -> Self {
+        Self(random)
+    }
+
+    /// Where the row is kept: a hash, so that who reads the store's keys can name no grant.
+    pub(super) fn key(self) -> String {
+        let hash = secret::short_hash(&self.0);
+        hash.iter().fold("grant:".to_owned(), |key, byte| format!("{key}{byte:02x}"))
+    }
+}
+
+/// For logs: enough to follow a grant from line to line.
+impl fmt::Display for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+pub(super) const ROW: Kind<Grant> = Kind::new("doorman_row_", 1);

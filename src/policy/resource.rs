@@ -1,0 +1,35 @@
+//! One protected resource, as everything that judges or carries a request needs to know it.
+
+use crate::oauth::{PublicUrl, Scopes};
+use crate::policy::Access;
+use crate::secret;
+use crate::wire::UpstreamUrl;
+
+/// A public MCP URL, who may use it, and the server behind it.
+#[derive(Debug)]
+pub struct Resource {
+    pub url: PublicUrl,
+    pub name: Option<String>,
+    pub upstream: UpstreamUrl,
+    pub access: Access,
+    /// What a token must hold; may be empty.
+    pub scopes: Scopes,
+    /// What a token for this resource says it is for.
+    pub digest: [u8; 16],
+    /// Digest of `access`.
+    pub rules: [u8; 8],
+}
+
+impl Resource {
+    pub fn new(
+        url: PublicUrl,
+        name: Option<String>,
+        upstream: UpstreamUrl,
+        access: Access,
+        scopes: Scopes,
+    ) -> Self {
+        let digest = secret::short_hash(url.as_str().as_bytes());
+        let rules = access.digest();
+        Self { url, name, upstream, access, scopes, digest, rules }
+    }
+}

@@ -1,0 +1,48 @@
+//! What our codes and tokens carry. Small: clients keep a whole token answer in 1,280 characters.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::grants::GrantId;
+use crate::oauth::{ClientDigest, CodeChallenge, Scopes};
+use crate::seal::Kind;
+
+/// An authorization code (RFC 6749 §4.1.2), bound to everything that its redemption must repeat.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Code {
+    pub grant: GrantId,
+    pub client: ClientDigest,
+    /// Hash of the redirect URI that the code was sent to.
+    pub redirect_uri: [u8; 16],
+    pub challenge: CodeChallenge,
+    pub expires: Timestamp,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RefreshToken {
+    pub grant: GrantId,
+    pub client: ClientDigest,
+    pub generation: u32,
+}
+
+/// Enough to judge a request without I/O.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AccessToken {
+    pub grant: GrantId,
+    pub generation: u32,
+    pub client: ClientDigest,
+    /// Digest of the one resource that it is good for.
+    pub resource: [u8; 16],
+    pub expires: Timestamp,
+    pub scopes: Scopes,
+    pub key: String,
+    pub email: Option<String>,
+    /// `None` if there are too many to carry: the grant's row has them.
+    pub groups: Option<Vec<String>>,
+    /// Digest of the access rules that admitted the person when the token was issued.
+    pub rules: [u8; 8],
+}
+
+pub const CODE: Kind<Code> = Kind::new("doorman_ac_", 1);
+pub const ACCESS_TOKEN: Kind<AccessToken> = Kind::new("doorman_at_", 1);
+pub const REFRESH_TOKEN: Kind<RefreshToken> = Kind::new("doorman_rt_", 1);

@@ -1,0 +1,202 @@
+//! From a presented text to a `VerifiedToken`: the only way to make one.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use tokio::sync::mpsc;
+
+use crate::clock::Timestamp;
+use crate::grants::{GrantId, Grants, Revocations};
+use crate::idp::Identity;
+use crate::oauth::{ClientDigest, Scopes};
+use crate::seal::KeyRing;
+use crate::store::StoreFault;
+use crate::token::cache::VerifiedCache;
+use crate::token::sealed::{ACCESS_TOKEN, AccessToken};
+
+/// Proof that a token was judged good for one resource, at this moment. Not kept: each request makes
+/// its own.
+#[derive(Clone, Debug)]
+pub struct VerifiedToken(Arc<TokenFacts>);
+
+/// What is known of a good token.
+#[derive(Debug)]
+pub struct TokenFacts {
+    pub grant: GrantId,
+    pub generation: u32,
+    pub client: ClientDigest,
+    pub resource: [u8; 16],
+    pub expires: Timestamp,
+    pub scopes: Scopes,
+    pub person: Identity,
+    pub rules: [u8; 8],
+    /// What the upstream is told, ready to send.
+    pub headers: IdentityValues,
+}
+
+/// The verified identity as header values. Bytes that can't stand in a header are percent-encoded.
+#[derive(Clone, Debug)]
+pub struct IdentityValues {
+    pub user: HeaderValue,
+    pub email: Option<HeaderValue>,
+    /// Separated by commas; a comma within a name is encoded.
+    pub groups: Option<HeaderValue>,
+}
+
+/// Why a presented token was not accepted. The client learns only which of the two it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenFault {
+    #[error("{0}")]
+    Bad(BadToken),
+    /// We could not tell: never an answer that makes a client drop its login.
+    #[error(transparent)]
+    Unjudged(#[from] StoreFault),
+}
+
+/// For the log alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadToken {
+    #[error("it is not an access token of ours")]
+    NotOurs,
+    #[error("it has expired")]
+    Expired,
+    #[error("it is for another resource")]
+    AnotherResource,
+    #[error("its grant has ended")]
+    Revoked,
+    #[error("who it is for can't be told in a header")]
+    Unspeakable,
+}
+
+/// Judges access tokens of ours.
+#[derive(Debug)]
+pub struct Verifier {
+    ring: Arc<KeyRing>,
+    grants: Grants,
+    revocations: Arc<Revocations>,
+    cache: VerifiedCache,
+    first_seen: mpsc::Sender<(GrantId, u32)>,
+}
+
+impl Verifier {
+    /// `first_seen` is told, off the request's path, of each grant's generation that is in use.
+    pub fn new(
+        ring: Arc<KeyRing>,
+        grants: Grants,
+        revocations: Arc<Revocations>,
+        first_seen: mpsc::Sender<(GrantId, u32)>,
+    ) -> Self {
+        Self { ring, grants, revocations, cache: VerifiedCache::new(), first_seen }
+    }
+
+    /// Is `token` good for `resource` now?
+    pub async fn verify(
+        &self,
+        token: &str,
+        resource: &[u8; 16],
+        now: Timestamp,
+    ) -> Result<VerifiedToken, TokenFault> {
+        let key = VerifiedCache::key(token);
+        let facts = if let Some(facts) = self.cache.find(&key) {
+            facts
+        } else {
+            let facts = Arc::new(self.open(token, now).await?);
+            self.cache.keep(key, &facts);
+            // A full channel loses a confirmation, which makes rotation more patient, not less safe.
+            let _ = self.first_seen.try_send((facts.grant, facts.generation));
+            facts
+        };
+        if facts.expires <= now {
+            return Err(TokenFault::Bad(BadToken::Expired));
+        }
+        if facts.resource != *resource {
+            return Err(TokenFault::Bad(BadToken::AnotherResource));
+        }
+        if self.revocations.contains(facts.grant) {
+            return Err(TokenFault::Bad(BadToken::Revoked));
+        }
+        Ok(VerifiedToken(facts))
+    }
+
+    async fn open(&self, token: &str, now: Timestamp) -> Result<TokenFacts, TokenFault> {
+        let opened =
+            self.ring.open(&ACCESS_TOKEN, token).map_err(|_| TokenFault::Bad(BadToken::NotOurs))?;
+        if opened.expires <= now {
+            return Err(TokenFault::Bad(BadToken::Expired));
+        }
+        let groups = if let Some(groups) = &opened.groups {
+            groups.clone()
+        } else {
+            let read = self.grants.read(opened.grant).await?;
+            read.ok_or(TokenFault::Bad(BadToken::Revoked))?.grant.person.groups
+        };
+        facts(opened, groups).ok_or(TokenFault::Bad(BadToken::Unspeakable))
+    }
+}
+
+impl VerifiedToken {
+    pub fn facts(&self) -> &TokenFacts {
+        &self.0
+    }
+}
+
+fn facts(token: AccessToken, groups: Vec<String>) -> Option<TokenFacts> {
+    let person = Identity { key: token.key, email: token.email, groups };
+    Some(TokenFacts {
+        grant: token.grant,
+        generation: token.generation,
+        client: token.client,
+        resource: token.resource,
+        expires: token.expires,
+        scopes: token.scopes,
+        rules: token.rules,
+        headers: IdentityValues::of(&person)?,
+        person,
+    })
+}
+
+impl IdentityValues {
+    fn of(person: &Identity) -> Option<Self> {
+        let groups: Vec<String> = person.groups.iter().map(|group| encoded(group)).collect();
+        Some(Self {
+            user: HeaderValue::from_str(&encoded(&person.key)).ok()?,
+            email: match &person.email {
+                Some(email) => Some(HeaderValue::from_str(&encoded(email)).ok()?),
+                None => None,
+            },
+            groups: if groups.is_empty() {
+                None
+            } else {
+                Some(HeaderValue::from_str(&groups.join(",")).ok()?)
+            },
+        })
+    }
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NOT_IN_A_LIST).to_string()
+}
+
+/// Controls and everything beyond ASCII can't stand in a header; a comma would end a list entry; a
+/// percent sign would make the rest ambiguous.
+const NOT_IN_A_LIST: &AsciiSet = &CONTROLS.add(b',').add(b'%');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_cannot_add_a_header_or_a_group() {
+        let person = Identity {
+            key: "a\r\nX-Admin: 1".to_owned(),
+            email: Some("a@b.example".to_owned()),
+            groups: vec!["plain".to_owned(), "two,groups".to_owned(), "größe".to_owned()],
+        };
+
+        let values = IdentityValues::of(&person).unwrap();
+
+        assert_eq!(values.user, "a%0D%0AX-Admin: 1");
+        assert_eq!(values.groups.unwrap(), "plain,two%2Cgroups,gr%C3%B6%C3%9Fe");
+    }
+}
