@@ -1,16 +1,25 @@
 //! mcp-doorman: OAuth in front of an MCP server that knows nothing of it.
+pub mod admin;
+pub mod app;
 pub mod authorization_server;
+pub mod browser;
 pub mod chance;
 pub mod clock;
 pub mod config;
 pub mod grants;
 pub mod idp;
 pub mod oauth;
+pub mod outbound;
+pub mod pages;
 pub mod policy;
+pub mod protected_resource;
 pub mod proxy;
+pub mod router;
 pub mod seal;
 pub mod secret;
 pub mod server;
+pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod token;
 pub mod wire;

@@ -1,4 +1,35 @@
 //! The authorization server: issues tokens to MCP clients after a login at the IdP.
+//!
+//! A login passes through the files in this order: `metadata`, `register`, `authorize`, `consent`, the
+//! IdP, `callback`, `token` → `grant_authorization_code`, later `grant_refresh_token`, in the end `revoke`.
+
+pub mod authorize;
+pub mod callback;
+pub mod clients;
+pub mod consent;
+pub mod error;
+pub mod grant_authorization_code;
+pub mod grant_refresh_token;
+pub mod issue;
+pub mod metadata;
+pub mod pending;
+pub mod refusal;
+pub mod register;
+pub mod resource;
+pub mod revoke;
+pub mod token;
+
+use std::sync::Arc;
+
+use crate::browser::Cookies;
+use crate::chance::Chance;
+use crate::grants::{Grants, Lifetimes};
+use crate::idp::Idp;
+use crate::oauth::PublicUrl;
+use crate::pages::Pages;
+use crate::policy::Resource;
+use crate::seal::KeyRing;
+use crate::store::Store;
 
 /// Who may register, and with which redirect URIs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,3 +39,32 @@ pub struct RegistrationSettings {
     /// Private-use schemes that a redirect URI may have.
     pub redirect_schemes: Vec<String>,
 }
+
+/// What the endpoints work with.
+#[derive(Debug)]
+pub struct AuthorizationServer {
+    pub issuer: PublicUrl,
+    pub resources: Vec<Arc<Resource>>,
+    pub registration: RegistrationSettings,
+    pub lifetimes: Lifetimes,
+    pub cookies: Cookies,
+    pub ring: Arc<KeyRing>,
+    pub grants: Grants,
+    pub store: Arc<dyn Store>,
+    pub idp: Arc<Idp>,
+    pub pages: Arc<Pages>,
+    pub chance: Chance,
+}
+
+/// The address of an endpoint: they stand directly under the issuer, where older clients guess them.
+pub fn endpoint(issuer: &PublicUrl, path: &str) -> String {
+    format!("{}{}{path}", issuer.origin(), issuer.path())
+}
+
+pub const AUTHORIZE: &str = "/authorize";
+pub const TOKEN: &str = "/token";
+pub const REGISTER: &str = "/register";
+pub const REVOKE: &str = "/revoke";
+pub const CONSENT: &str = "/oauth/consent";
+pub const CALLBACK: &str = "/oauth/callback";
+pub const JWKS: &str = "/oauth/jwks";

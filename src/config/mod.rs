@@ -9,10 +9,11 @@ use crate::grants::Lifetimes;
 use crate::idp::IdpSettings;
 use crate::oauth::{PublicUrl, Scopes};
 use crate::policy::Access;
-use crate::proxy::{IdentityHeaders, UpstreamUrl};
+use crate::proxy::IdentityHeaders;
 use crate::seal::KeyMaterial;
 use crate::server::ListenAddress;
 use crate::telemetry::LogSettings;
+use crate::wire::UpstreamUrl;
 
 /// Everything that the operator decided, checked.
 #[derive(Clone, Debug)]

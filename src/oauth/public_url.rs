@@ -12,6 +12,7 @@ pub struct PublicUrl {
     text: String,
     origin: String,
     authority: String,
+    authority_with_port: String,
     path: String,
 }
 
@@ -56,13 +57,20 @@ impl PublicUrl {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
+        let port = url.port_or_known_default().ok_or(NotPublic::NotAbsolute)?;
         let origin = format!("{}://{authority}", url.scheme());
         // An origin may be typed with or without its final slash; anything else as it will be compared.
         let path = text.strip_prefix(origin.as_str()).ok_or(NotPublic::NotNormal)?;
         if !(path.is_empty() || path == url.path()) || path.contains("//") {
             return Err(NotPublic::NotNormal);
         }
-        Ok(Self { text: text.to_owned(), origin, authority, path: path.to_owned() })
+        Ok(Self {
+            text: text.to_owned(),
+            origin,
+            authority,
+            authority_with_port: format!("{host}:{port}"),
+            path: path.to_owned(),
+        })
     }
 
     pub fn as_str(&self) -> &str {
@@ -77,6 +85,11 @@ impl PublicUrl {
     /// `host[:port]`, the port only if it is not the scheme's own: what a client sends in `Host`.
     pub fn authority(&self) -> &str {
         &self.authority
+    }
+
+    /// `host:port`, the port always.
+    pub fn authority_with_port(&self) -> &str {
+        &self.authority_with_port
     }
 
     /// The path as typed without a slash at its end: empty for an origin.

@@ -1,5 +1,6 @@
 //! Redirect URIs: what may be registered (RFC 8252 §7, §8.4) and what matches (OAuth 2.1 §2.3.1).
 
+use serde::{Deserialize, Serialize};
 use url::{Url, form_urlencoded};
 
 use crate::oauth::public_url::is_loopback;
@@ -9,8 +10,8 @@ use crate::oauth::public_url::is_loopback;
 pub struct RegisteredRedirectUri(String);
 
 /// A redirect URI that one client has registered. Only a match makes one, so holding it is the
-/// permission to send the browser there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// permission to send the browser there. It is read back from payloads that only we can seal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedirectUri(String);
 
 /// What kind of place a redirect URI leads to.
@@ -121,11 +122,6 @@ impl RedirectUri {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(parameters);
         format!("{}{separator}{}", self.0, query.finish())
-    }
-
-    /// A match that was proved before, read back from a payload that only we can seal.
-    pub fn from_sealed(text: String) -> Self {
-        Self(text)
     }
 }
 

@@ -1,6 +1,17 @@
 //! What changes in the headers on the way to the upstream and back.
 
-use http::HeaderName;
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use http::header::{
+    AUTHORIZATION, CONNECTION, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue, ORIGIN,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    WWW_AUTHENTICATE,
+};
+
+use crate::browser::cookies;
+use crate::policy::Resource;
+use crate::token::verified::IdentityValues;
 
 /// The names under which the upstream is told who is calling.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,3 +20,159 @@ pub struct IdentityHeaders {
     pub email: HeaderName,
     pub groups: HeaderName,
 }
+
+impl IdentityHeaders {
+    /// Would an upstream that reads `-` and `_` alike (as CGI does) take `name` for one of ours?
+    fn reads_as_ours(&self, name: &str) -> bool {
+        [&self.user, &self.email, &self.groups].iter().any(|own| alike(own.as_str(), name))
+    }
+}
+
+/// Make the headers of a request from outside fit for the upstream: nothing that speaks of this hop or
+/// of our own business, nothing that poses as our word; then our word.
+pub fn for_upstream(
+    headers: &mut HeaderMap,
+    resource: &Resource,
+    names: &IdentityHeaders,
+    identity: &IdentityValues,
+    peer: IpAddr,
+) {
+    let nominated = nominated(headers);
+    let unwanted: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            is_of_this_hop(name)
+                || is_our_business(name)
+                || names.reads_as_ours(name.as_str())
+                || nominated.iter().any(|nominated| nominated == name.as_str())
+        })
+        .cloned()
+        .collect();
+    for name in &unwanted {
+        headers.remove(name);
+    }
+    strip_own_cookies(headers);
+    headers.insert(HOST, resource.upstream.host.clone());
+    headers.insert(names.user.clone(), identity.user.clone());
+    if let Some(email) = &identity.email {
+        headers.insert(names.email.clone(), email.clone());
+    }
+    if let Some(groups) = &identity.groups {
+        headers.insert(names.groups.clone(), groups.clone());
+    }
+    // What the upstream may use to write links: from the config, never from what the client claimed.
+    if let Ok(peer) = HeaderValue::try_from(peer.to_string()) {
+        headers.insert(X_FORWARDED_FOR, peer);
+    }
+    let scheme = if resource.url.is_https() { "https" } else { "http" };
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    if let Ok(host) = HeaderValue::from_str(resource.url.authority()) {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+}
+
+/// Make the headers of the upstream's answer fit for the client: a hostile upstream shares our origin,
+/// so it may not set our cookies, nor send clients to another authorization server.
+pub fn from_upstream(headers: &mut HeaderMap) {
+    let nominated = nominated(headers);
+    let unwanted: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            is_of_this_hop(name)
+                || **name == WWW_AUTHENTICATE
+                || name.as_str().starts_with("access-control-")
+                || nominated.iter().any(|nominated| nominated == name.as_str())
+        })
+        .cloned()
+        .collect();
+    for name in &unwanted {
+        headers.remove(name);
+    }
+    if headers.contains_key(SET_COOKIE) {
+        let kept: Vec<HeaderValue> = headers
+            .get_all(SET_COOKIE)
+            .iter()
+            .filter(|cookie| !sets_ours(cookie))
+            .cloned()
+            .collect();
+        headers.remove(SET_COOKIE);
+        for cookie in kept {
+            headers.append(SET_COOKIE, cookie);
+        }
+    }
+}
+
+/// RFC 9110 §7.6.1. Names in `Connection` are removed too, before ours are set.
+fn is_of_this_hop(name: &HeaderName) -> bool {
+    *name == CONNECTION
+        || *name == TE
+        || *name == TRAILER
+        || *name == TRANSFER_ENCODING
+        || *name == UPGRADE
+        || *name == PROXY_AUTHENTICATE
+        || *name == PROXY_AUTHORIZATION
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+}
+
+/// The client's token stops here (MCP "Access Token Privilege Restriction"), and so does what only we
+/// may say about where the request came from.
+fn is_our_business(name: &HeaderName) -> bool {
+    *name == AUTHORIZATION
+        || *name == FORWARDED
+        || *name == ORIGIN
+        || name == "dpop"
+        || starts_alike("x-forwarded-", name.as_str())
+}
+
+fn nominated(headers: &HeaderMap) -> Vec<String> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| !matches!(name.as_str(), "" | "close" | "keep-alive"))
+        .collect()
+}
+
+fn alike(own: &str, other: &str) -> bool {
+    own.len() == other.len() && starts_alike(own, other)
+}
+
+/// Header names are lower case already; `_` counts as `-`.
+fn starts_alike(prefix: &str, name: &str) -> bool {
+    name.len() >= prefix.len()
+        && prefix
+            .bytes()
+            .zip(name.bytes())
+            .all(|(own, other)| own == other || (own == b'-' && other == b'_'))
+}
+
+fn strip_own_cookies(headers: &mut HeaderMap) {
+    if !headers.contains_key(COOKIE) {
+        return;
+    }
+    let kept: Vec<&str> = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty() && !cookies::is_ours(pair))
+        .collect();
+    let kept = HeaderValue::from_str(&kept.join("; "));
+    headers.remove(COOKIE);
+    if let Ok(kept) = kept
+        && !kept.is_empty()
+    {
+        headers.insert(COOKIE, kept);
+    }
+}
+
+fn sets_ours(cookie: &HeaderValue) -> bool {
+    cookie.to_str().map_or(true, |text| cookies::is_ours(text.trim_start()))
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

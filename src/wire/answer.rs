@@ -38,6 +38,17 @@ pub fn public_document(bytes: Bytes) -> Response {
     response
 }
 
+/// An error on an MCP path: a JSON-RPC error object without an id, because the body was not read.
+/// `code` lies outside -32020…-32099, which MCP clients take for a word of the upstream's.
+pub fn json_rpc_error(status: StatusCode, code: i32, message: &str) -> Response {
+    let mut response = json(
+        status,
+        &JsonRpcError { jsonrpc: "2.0", id: None, error: JsonRpcFault { code, message } },
+    );
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    response
+}
+
 /// An error as JSON that is neither OAuth's nor JSON-RPC's: `{"error": …, "error_description": …}`.
 pub fn not_found() -> Response {
     let mut response = json(
@@ -99,6 +110,19 @@ fn with_type(status: StatusCode, content_type: HeaderValue, bytes: impl Into<Byt
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
+}
+
+#[derive(Serialize)]
+struct JsonRpcError<'a> {
+    jsonrpc: &'static str,
+    id: Option<u8>,
+    error: JsonRpcFault<'a>,
+}
+
+#[derive(Serialize)]
+struct JsonRpcFault<'a> {
+    code: i32,
+    message: &'a str,
 }
 
 #[derive(Serialize)]

@@ -4,10 +4,12 @@ pub mod answer;
 pub mod body;
 pub mod form;
 pub mod request;
+pub mod upstream_url;
 
 pub use body::{Body, BodyFault};
 pub use form::Form;
 pub use request::{Arrival, RequestId};
+pub use upstream_url::UpstreamUrl;
 
 /// A request as it came from the wire, its body not yet read.
 pub type Request = http::Request<hyper::body::Incoming>;

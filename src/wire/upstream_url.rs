@@ -1,12 +1,15 @@
-//! The one door to the MCP server.
+//! Where an MCP server listens.
 
-use http::uri::{Authority, PathAndQuery};
+use http::HeaderValue;
+use http::uri::Authority;
 use url::Url;
 
 /// Where a resource's MCP server listens: an `http://` URL without query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamUrl {
     pub authority: Authority,
+    /// What the upstream reads in `Host`: its own authority.
+    pub host: HeaderValue,
     /// The path without a slash at its end: empty for the root.
     pub path: String,
 }
@@ -33,11 +36,10 @@ impl UpstreamUrl {
             return Err(NotUpstream::TooMuch);
         }
         let host = url.host_str().ok_or(NotUpstream::NotAbsolute)?;
-        let authority = format!("{host}:{}", url.port_or_known_default().unwrap_or(80))
-            .parse()
-            .map_err(|_| NotUpstream::NotAbsolute)?;
+        let text = format!("{host}:{}", url.port_or_known_default().unwrap_or(80));
+        let authority = text.parse().map_err(|_| NotUpstream::NotAbsolute)?;
+        let host = HeaderValue::try_from(text).map_err(|_| NotUpstream::NotAbsolute)?;
         let path = url.path().trim_end_matches('/').to_owned();
-        path.parse::<PathAndQuery>().map_err(|_| NotUpstream::NotAbsolute)?;
-        Ok(Self { authority, path })
+        Ok(Self { authority, host, path })
     }
 }

@@ -1,0 +1,79 @@
+//! Config → collaborators.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::app::{StartFault, Surroundings};
+use crate::authorization_server::{AuthorizationServer, CALLBACK, endpoint};
+use crate::browser::Cookies;
+use crate::config::{Config, ResourceSettings};
+use crate::grants::{GrantId, Grants, Revocations};
+use crate::idp::Idp;
+use crate::outbound::IdpConnection;
+use crate::pages::Pages;
+use crate::policy::Resource;
+use crate::router::{Front, Routes};
+use crate::seal::KeyRing;
+use crate::store::{MemoryStore, Store};
+use crate::token::Verifier;
+
+/// Everything that answers requests, and what its background tasks need.
+pub struct Built {
+    pub front: Front,
+    pub idp: Arc<Idp>,
+    pub grants: Grants,
+    pub seen: mpsc::Receiver<(GrantId, u32)>,
+}
+
+pub fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, StartFault> {
+    let clock = surroundings.clock.clone();
+    let (current, previous) = config.sealing_keys.split_first().ok_or(crate::seal::SealFault)?;
+    let ring = Arc::new(KeyRing::new(current, previous, &config.issuer)?);
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+    let revocations = Arc::new(Revocations::new(clock.clone()));
+    let grants = Grants::new(
+        Arc::clone(&store),
+        Arc::clone(&ring),
+        Arc::clone(&revocations),
+        config.tokens,
+        clock.clone(),
+    );
+    let idp = Arc::new(Idp::new(
+        config.idp.clone(),
+        endpoint(&config.issuer, CALLBACK),
+        IdpConnection::new()?,
+        clock.clone(),
+    ));
+    let (first_seen, seen) = mpsc::channel(MOST_UNCONFIRMED);
+    let verifier =
+        Verifier::new(Arc::clone(&ring), grants.clone(), Arc::clone(&revocations), first_seen);
+    let authorization_server = AuthorizationServer {
+        issuer: config.issuer.clone(),
+        resources: config.resources.iter().map(resource).collect(),
+        registration: config.registration.clone(),
+        lifetimes: config.tokens,
+        cookies: Cookies::of(&config.issuer),
+        ring,
+        grants: grants.clone(),
+        store,
+        idp: Arc::clone(&idp),
+        pages: Arc::new(Pages::new()?),
+        chance: surroundings.chance,
+    };
+    let routes = Routes::new(
+        authorization_server,
+        Arc::new(verifier),
+        config.identity_headers.clone(),
+        &config.allowed_origins,
+    )?;
+    let front = Front::new(routes, clock, surroundings.chance)?;
+    Ok(Built { front, idp, grants, seen })
+}
+
+fn resource(settings: &ResourceSettings) -> Arc<Resource> {
+    let ResourceSettings { url, name, upstream, access, scopes } = settings.clone();
+    Arc::new(Resource::new(url, name, upstream, access, scopes))
+}
+
+const MOST_UNCONFIRMED: usize = 4096;

@@ -1,0 +1,155 @@
+//! From a checked `Config` to a running process: builds the collaborators, starts the workers, stops them.
+
+mod background;
+mod build;
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber as _;
+
+use crate::admin::health::{self, Readiness};
+use crate::chance::{Chance, NoEntropy};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::outbound::idp::NoConnection;
+use crate::pages::BrokenTemplate;
+use crate::protected_resource::challenge::Unwritable;
+use crate::proxy::Upstream;
+use crate::router::Front;
+use crate::seal::SealFault;
+use crate::server;
+
+use build::Built;
+
+/// What a process takes from outside besides its config.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    pub clock: Clock,
+    pub chance: Chance,
+    pub log: Dispatch,
+}
+
+/// Why nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    #[error("can't listen on {address}: {error}")]
+    Listen { address: SocketAddr, error: std::io::Error },
+    #[error("can't start a worker thread: {0}")]
+    Worker(std::io::Error),
+    #[error("can't prepare connections to the IdP: {0}")]
+    Idp(#[from] NoConnection),
+    #[error("can't use the sealing keys: {0}")]
+    Keys(#[from] SealFault),
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+    #[error(transparent)]
+    Page(#[from] BrokenTemplate),
+    #[error(transparent)]
+    Challenge(#[from] Unwritable),
+}
+
+/// A started process.
+#[derive(Debug)]
+pub struct Running {
+    public: server::Running,
+    health: server::Running,
+    readiness: Arc<Readiness>,
+    background: Vec<JoinHandle<()>>,
+}
+
+/// Listen and begin to answer. The IdP and the upstreams may be down: who has a token is served, logins
+/// wait.
+///
+/// Background tasks run on the runtime that calls this; requests on threads of their own.
+#[expect(clippy::unused_async, reason = "spawns onto the runtime that awaits it")]
+pub async fn start(config: Config, surroundings: Surroundings) -> Result<Running, StartFault> {
+    let _guard = tracing::dispatcher::set_default(&surroundings.log);
+    let Built { front, idp, grants, seen } = build::build(&config, &surroundings)?;
+    let readiness = Arc::new(Readiness::default());
+    let public = serve_public(&config, front, &surroundings.log)?;
+    let health = serve_health(&config, &readiness, &surroundings.log)?;
+    let upstreams = config.resources.iter().map(|resource| resource.upstream.clone()).collect();
+    let tasks: [Task; 3] = [
+        Box::pin(background::find_idp(idp)),
+        Box::pin(background::await_upstreams(upstreams, Arc::clone(&readiness))),
+        Box::pin(background::confirm_generations(grants, seen)),
+    ];
+    let background = tasks
+        .into_iter()
+        .map(|task| tokio::spawn(task.with_subscriber(surroundings.log.clone())))
+        .collect();
+    announce(&config, public.address);
+    Ok(Running { public, health, readiness, background })
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Running {
+    pub fn address(&self) -> SocketAddr {
+        self.public.address
+    }
+
+    pub fn health_address(&self) -> SocketAddr {
+        self.health.address
+    }
+
+    /// Stop accepting, let what is under way finish, then end.
+    pub async fn stop(self) {
+        self.readiness.stopping();
+        self.public.drain().await;
+        self.health.drain().await;
+        for task in self.background {
+            task.abort();
+        }
+    }
+}
+
+fn serve_public(
+    config: &Config,
+    front: Front,
+    log: &Dispatch,
+) -> Result<server::Running, StartFault> {
+    let front = Arc::new(front);
+    // Each worker has its own connections to the upstream.
+    let make_handler = move || {
+        let front = Arc::clone(&front);
+        let upstream = Upstream::new();
+        move |request, peer| {
+            let (front, upstream) = (Arc::clone(&front), upstream.clone());
+            async move { front.answer(&upstream, request, peer).await }
+        }
+    };
+    server::start(config.listen, config.workers.get(), log, make_handler)
+        .map_err(|error| StartFault::Listen { address: config.listen.address, error })
+}
+
+fn serve_health(
+    config: &Config,
+    readiness: &Arc<Readiness>,
+    log: &Dispatch,
+) -> Result<server::Running, StartFault> {
+    let readiness = Arc::clone(readiness);
+    let make_handler = move || {
+        let readiness = Arc::clone(&readiness);
+        move |request, _peer| std::future::ready(health::answer(&readiness, &request))
+    };
+    server::start(config.health, 1, log, make_handler)
+        .map_err(|error| StartFault::Listen { address: config.health.address, error })
+}
+
+fn announce(config: &Config, address: SocketAddr) {
+    for resource in &config.resources {
+        tracing::info!(resource = %resource.url, upstream = %resource.upstream.authority, "serving");
+    }
+    tracing::info!(
+        %address,
+        workers = config.workers,
+        issuer = %config.issuer,
+        version = env!("CARGO_PKG_VERSION"),
+        "started; state is in memory: a restart signs everybody out"
+    );
+}

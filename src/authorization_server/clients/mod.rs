@@ -1,0 +1,136 @@
+//! The clients that this authorization server knows: who a `client_id` is, and proof that it is them.
+
+pub mod registered;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use url::form_urlencoded;
+
+use crate::authorization_server::AuthorizationServer;
+use crate::authorization_server::error::Refused;
+use crate::clock::Timestamp;
+use crate::oauth::{ClientDigest, ErrorCode, RedirectUri, RegisteredRedirectUri};
+use crate::secret;
+use crate::wire::Form;
+
+/// A client, by whatever way it became known.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub digest: ClientDigest,
+    pub name: String,
+    pub redirect_uris: Vec<RegisteredRedirectUri>,
+    pub authentication: Authentication,
+    /// Whether it wants refresh tokens.
+    pub refreshes: bool,
+    pub registered_at: Timestamp,
+}
+
+/// How a client proves at the token endpoint that it is itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// A public client: PKCE is all it has.
+    None,
+    /// SHA-256 of its secret, sent by Basic or in the form.
+    Secret([u8; 32]),
+}
+
+impl Client {
+    /// The permission to redirect to `presented`, if this client registered it.
+    pub fn redirect_uri(&self, presented: &str) -> Option<RedirectUri> {
+        self.redirect_uris.iter().find_map(|registered| registered.matches(presented))
+    }
+}
+
+/// Who is `client_id`? `None` if nobody, or nobody any more by today's rules.
+pub fn find(server: &AuthorizationServer, client_id: &str) -> Option<Client> {
+    registered::open(&server.ring, &server.registration, client_id)
+}
+
+/// Which client sends this request to the token or revocation endpoint (RFC 6749 §2.3)?
+pub fn authenticate(
+    server: &AuthorizationServer,
+    headers: &HeaderMap,
+    form: &Form,
+) -> Result<Client, Refused> {
+    let sent = credentials(headers, form)?;
+    let client = find(server, &sent.client_id).ok_or(UNKNOWN_CLIENT)?;
+    match (client.authentication, &sent.secret) {
+        // A public client that sends a secret is not refused for it: some send an empty pair.
+        (Authentication::None, _) => Ok(client),
+        (Authentication::Secret(hash), Some(candidates)) => {
+            let proved =
+                candidates.iter().any(|own| secret::same(&hash, &secret::sha256(own.as_bytes())));
+            if proved { Ok(client) } else { Err(WRONG_SECRET) }
+        }
+        (Authentication::Secret(_), None) => Err(WRONG_SECRET),
+    }
+}
+
+struct Sent {
+    client_id: String,
+    /// As sent, and as decoded where clients differ.
+    secret: Option<Vec<String>>,
+}
+
+fn credentials(headers: &HeaderMap, form: &Form) -> Result<Sent, Refused> {
+    let in_form = (one(form, "client_id")?, one(form, "client_secret")?);
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    match (lines.next(), lines.next(), in_form) {
+        (None, _, (Some(client_id), secret)) => Ok(Sent {
+            client_id: client_id.to_owned(),
+            secret: secret.map(|secret| vec![secret.to_owned()]),
+        }),
+        (None, _, (None, _)) => Err(NO_CLIENT),
+        // RFC 6749 §2.3: not more than one method in each request.
+        (Some(_), Some(_), _) | (Some(_), None, (_, Some(_))) => Err(TWO_METHODS),
+        (Some(line), None, (client_id, None)) => {
+            let sent = line.to_str().ok().and_then(basic).ok_or(UNREADABLE)?;
+            match client_id {
+                Some(other) if other != sent.client_id => Err(TWO_CLIENTS),
+                _ => Ok(sent),
+            }
+        }
+    }
+}
+
+/// RFC 6749 §2.3.1 has both halves form-encoded; some clients send them raw. Our ids and secrets have
+/// only characters that stay the same, so the id is read raw and the secret is tried both ways.
+fn basic(line: &str) -> Option<Sent> {
+    let (scheme, encoded) = line.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (client_id, secret) = pair.split_once(':')?;
+    let decoded = |text: &str| {
+        form_urlencoded::parse(format!("x={text}").as_bytes())
+            .next()
+            .map(|(_, value)| value.into_owned())
+            .unwrap_or_default()
+    };
+    Some(Sent {
+        client_id: decoded(client_id),
+        secret: (!secret.is_empty()).then(|| vec![secret.to_owned(), decoded(secret)]),
+    })
+}
+
+/// `name` once at most (RFC 6749 §3.2).
+pub fn one<'a>(form: &'a Form, name: &str) -> Result<Option<&'a str>, Refused> {
+    form.one(name).map_err(|_| REPEATED)
+}
+
+const REPEATED: Refused =
+    Refused::new(ErrorCode::InvalidRequest, "a parameter was sent more than once");
+const UNKNOWN_CLIENT: Refused =
+    Refused::new(ErrorCode::InvalidClient, "this client is not registered here (any more)");
+const WRONG_SECRET: Refused =
+    Refused::new(ErrorCode::InvalidClient, "client authentication failed");
+const NO_CLIENT: Refused = Refused::new(ErrorCode::InvalidClient, "client_id is missing");
+const TWO_METHODS: Refused =
+    Refused::new(ErrorCode::InvalidRequest, "use one method of client authentication, not two");
+const TWO_CLIENTS: Refused =
+    Refused::new(ErrorCode::InvalidRequest, "client_id differs from the Authorization header");
+const UNREADABLE: Refused =
+    Refused::new(ErrorCode::InvalidClient, "the Authorization header is not Basic credentials");

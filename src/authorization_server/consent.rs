@@ -1,0 +1,121 @@
+//! `POST /oauth/consent`: the person's answer. Next: yes sends the browser to the IdP, which sends it
+//! back to `callback`; no sends it back to the client.
+
+use http::header::SET_COOKIE;
+
+use crate::authorization_server::pending::{LOGIN_LIFETIME, PendingLogin, state_for};
+use crate::authorization_server::{AuthorizationServer, refusal};
+use crate::browser::AuthorizationRequest;
+use crate::browser::consent::{ConsentFault, Ticket};
+use crate::browser::cookies;
+use crate::grants::GrantId;
+use crate::idp::DiscoveryFault;
+use crate::idp::login::{LoginFor, LoginSecret};
+use crate::oauth::ErrorCode;
+use crate::pages::Problem;
+use crate::wire::body::read_whole;
+use crate::wire::{Arrival, Form, Request, Response, answer};
+
+/// Why the answer leads nowhere.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("the form is not complete")]
+    Incomplete,
+    #[error(transparent)]
+    Consent(#[from] ConsentFault),
+    #[error("the IdP is unreachable: {0}")]
+    Idp(#[from] DiscoveryFault),
+    #[error("no random bytes, nothing to seal with, or no store")]
+    Unavailable,
+}
+
+pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arrival) -> Response {
+    match answered(server, request, arrival).await {
+        Ok(response) => response,
+        Err(fault) => {
+            tracing::info!(request = %arrival.id, %fault, "consent not taken");
+            server.pages.problem(&problem(&fault), arrival.id)
+        }
+    }
+}
+
+async fn answered(
+    server: &AuthorizationServer,
+    request: Request,
+    arrival: Arrival,
+) -> Result<Response, Fault> {
+    let (parts, body) = request.into_parts();
+    let body = read_whole(body, LARGEST_FORM).await.map_err(|_| Fault::Incomplete)?;
+    let form = Form::parse(&body);
+    let text = form.one("ticket").ok().flatten().ok_or(Fault::Incomplete)?;
+    let browser = server.cookies.browser(&parts.headers);
+    let ticket = Ticket::read(&server.ring, text, browser.as_deref(), &parts.headers, arrival.at)?;
+    match form.one("decision") {
+        Ok(Some("approve")) => {
+            let logins = server.cookies.logins(&parts.headers);
+            approved(server, ticket, logins, arrival).await
+        }
+        Ok(Some("deny")) => {
+            tracing::info!(request = %arrival.id, client = %ticket.request().client, "consent denied");
+            let denied = redirect_error(server, ticket.request(), ErrorCode::AccessDenied);
+            denied.ok_or(Fault::Unavailable)
+        }
+        _ => Err(Fault::Incomplete),
+    }
+}
+
+/// The IdP is asked for before the form is spent, so that the person can send it again when it is back.
+async fn approved(
+    server: &AuthorizationServer,
+    ticket: Ticket,
+    mut logins: Vec<cookies::CookieValue>,
+    arrival: Arrival,
+) -> Result<Response, Fault> {
+    let discovered = server.idp.discovered().await?;
+    let consent = ticket.spend(&*server.store).await?;
+    let secret = LoginSecret::new(server.chance.bytes().map_err(|_| Fault::Unavailable)?);
+    let pending = PendingLogin {
+        request: consent.request().clone(),
+        secret: secret.clone(),
+        grant: GrantId::new(server.chance.bytes().map_err(|_| Fault::Unavailable)?),
+        expires: arrival.at.after(LOGIN_LIFETIME),
+    };
+    let state = state_for(server, &pending).await.map_err(|_| Fault::Unavailable)?;
+    tracing::info!(request = %arrival.id, client = %pending.request.client, grant = %pending.grant, idp = server.idp.issuer(), "consent given, sent to the IdP");
+    let url = server.idp.begin(LoginFor::Client(consent), &discovered, &secret, &state);
+    let mut response = answer::see_other(url.as_str()).ok_or(Fault::Unavailable)?;
+    // MCP security best practices: set only now, after approval.
+    logins.push(cookies::value_from(secret.browser_mark()));
+    let cookie = server.cookies.set_logins(&logins).ok_or(Fault::Unavailable)?;
+    response.headers_mut().append(SET_COOKIE, cookie);
+    Ok(response)
+}
+
+/// Back to the client with an error, now that the person has answered (OAuth 2.1 §4.1.2.1, RFC 9207).
+pub fn redirect_error(
+    server: &AuthorizationServer,
+    request: &AuthorizationRequest,
+    error: ErrorCode,
+) -> Option<Response> {
+    answer::see_other(&error_location(server, request, error))
+}
+
+pub fn error_location(
+    server: &AuthorizationServer,
+    request: &AuthorizationRequest,
+    error: ErrorCode,
+) -> String {
+    let mut parameters = vec![("error", error.as_str()), ("iss", server.issuer.as_str())];
+    parameters.extend(request.state.as_deref().map(|state| ("state", state)));
+    request.redirect_uri.with(&parameters)
+}
+
+fn problem(fault: &Fault) -> Problem {
+    match fault {
+        Fault::Incomplete => refusal::consent(ConsentFault::NotOurs),
+        Fault::Consent(fault) => refusal::consent(*fault),
+        Fault::Idp(_) | Fault::Unavailable => refusal::unavailable(),
+    }
+}
+
+const LARGEST_FORM: usize = 16 * 1024;

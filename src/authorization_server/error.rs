@@ -1,0 +1,63 @@
+//! Errors of the endpoints that clients call themselves: JSON as RFC 6749 §5.2 has it.
+
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use crate::oauth::ErrorCode;
+use crate::wire::{Response, answer};
+
+/// What the client is told: a registered code, and a sentence for whoever reads its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub code: ErrorCode,
+    pub description: &'static str,
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+    error_description: &'a str,
+}
+
+impl Refused {
+    pub const fn new(code: ErrorCode, description: &'static str) -> Self {
+        Self { code, description }
+    }
+
+    /// RFC 6749 §5.2: 400, and 401 for `invalid_client`, which makes clients register again.
+    pub fn into_response(self) -> Response {
+        let status = match self.code {
+            ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
+            ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorCode::AccessDenied
+            | ErrorCode::InsufficientScope
+            | ErrorCode::InvalidClientMetadata
+            | ErrorCode::InvalidGrant
+            | ErrorCode::InvalidRedirectUri
+            | ErrorCode::InvalidRequest
+            | ErrorCode::InvalidScope
+            | ErrorCode::InvalidTarget
+            | ErrorCode::InvalidToken
+            | ErrorCode::UnauthorizedClient
+            | ErrorCode::UnsupportedGrantType
+            | ErrorCode::UnsupportedResponseType => StatusCode::BAD_REQUEST,
+        };
+        let body = ErrorBody { error: self.code.as_str(), error_description: self.description };
+        let mut response = answer::private_json(status, &body);
+        let headers = response.headers_mut();
+        if self.code == ErrorCode::InvalidClient {
+            // RFC 6749 §5.2: with a challenge of the scheme that a client may have used.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"oauth\""));
+        }
+        if self.code == ErrorCode::TemporarilyUnavailable {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+}
+
+/// Something of ours is down; nothing was spent. Never `invalid_grant`, which would end a login.
+pub const UNAVAILABLE: Refused =
+    Refused::new(ErrorCode::TemporarilyUnavailable, "try again in a few seconds");

@@ -1,0 +1,70 @@
+//! `grant_type=authorization_code`: a code for tokens (RFC 6749 §4.1.3, RFC 7636 §4.6).
+//!
+//! Every other check comes before the code is spent, so that a wrong request burns nothing.
+
+use crate::authorization_server::AuthorizationServer;
+use crate::authorization_server::clients::{Client, one};
+use crate::authorization_server::error::{Refused, UNAVAILABLE};
+use crate::authorization_server::issue::{self, Issued};
+use crate::authorization_server::resource;
+use crate::grants::{Grant, RedeemFault};
+use crate::oauth::ErrorCode;
+use crate::secret;
+use crate::token::sealed::{CODE, Code};
+use crate::wire::{Arrival, Form};
+
+pub async fn redeem(
+    server: &AuthorizationServer,
+    client: &Client,
+    form: &Form,
+    arrival: Arrival,
+) -> Result<Issued, Refused> {
+    let code = one(form, "code")?.ok_or(NO_CODE)?;
+    let code = server.ring.open(&CODE, code).map_err(|_| BAD_CODE)?;
+    check(client, form, &code, arrival)?;
+    let grant = unspent(server, &code).await?;
+    let resource = resource::granted(server, form, &grant)?;
+    let grant = server.grants.redeem(code.grant).await.map_err(|fault| match fault {
+        RedeemFault::Unknown => BAD_CODE,
+        RedeemFault::Reused => {
+            tracing::warn!(request = %arrival.id, client = %client.digest, grant = %code.grant, "code used twice, grant ended");
+            BAD_CODE
+        }
+        RedeemFault::Store(_) => UNAVAILABLE,
+    })?;
+    let issued = issue::tokens(server, client, &grant, &resource, &grant.scopes, arrival.at)?;
+    tracing::info!(request = %arrival.id, client = %client.digest, grant = %grant.id, user = grant.person.key, "code redeemed, tokens issued");
+    Ok(issued)
+}
+
+fn check(client: &Client, form: &Form, code: &Code, arrival: Arrival) -> Result<(), Refused> {
+    if code.client != client.digest || code.expires <= arrival.at {
+        return Err(BAD_CODE);
+    }
+    // OAuth 2.1 leaves the parameter out; OAuth 2.0 clients send it, and then it must be the same.
+    if let Some(presented) = one(form, "redirect_uri")?
+        && !secret::same(&code.redirect_uri, &secret::short_hash(presented.as_bytes()))
+    {
+        return Err(ANOTHER_REDIRECT_URI);
+    }
+    let verifier = one(form, "code_verifier")?.ok_or(NO_VERIFIER)?;
+    if code.challenge.is_met_by(verifier) { Ok(()) } else { Err(WRONG_VERIFIER) }
+}
+
+/// The grant, to check the rest of the request by. Whether the code may still be spent is decided when
+/// it is.
+async fn unspent(server: &AuthorizationServer, code: &Code) -> Result<Grant, Refused> {
+    let read = server.grants.read(code.grant).await.map_err(|_| UNAVAILABLE)?;
+    Ok(read.ok_or(BAD_CODE)?.grant)
+}
+
+const NO_CODE: Refused = Refused::new(ErrorCode::InvalidRequest, "code is missing");
+const BAD_CODE: Refused = Refused::new(
+    ErrorCode::InvalidGrant,
+    "the code is not valid: expired, used, or issued to another client",
+);
+const ANOTHER_REDIRECT_URI: Refused =
+    Refused::new(ErrorCode::InvalidGrant, "redirect_uri differs from the authorization request");
+const NO_VERIFIER: Refused = Refused::new(ErrorCode::InvalidRequest, "code_verifier is missing");
+const WRONG_VERIFIER: Refused =
+    Refused::new(ErrorCode::InvalidGrant, "code_verifier does not match the code_challenge");

@@ -1,0 +1,58 @@
+//! `grant_type=refresh_token`: new tokens for a grant (RFC 6749 §6), by the rules of `grants::generations`.
+
+use crate::authorization_server::AuthorizationServer;
+use crate::authorization_server::clients::{Client, one};
+use crate::authorization_server::error::{Refused, UNAVAILABLE};
+use crate::authorization_server::issue::{self, Issued};
+use crate::authorization_server::resource;
+use crate::grants::{AdvanceFault, Grant};
+use crate::oauth::{ErrorCode, Scopes};
+use crate::token::sealed::REFRESH_TOKEN;
+use crate::wire::{Arrival, Form};
+
+pub async fn refresh(
+    server: &AuthorizationServer,
+    client: &Client,
+    form: &Form,
+    arrival: Arrival,
+) -> Result<Issued, Refused> {
+    let token = one(form, "refresh_token")?.ok_or(NO_TOKEN)?;
+    let token = server.ring.open(&REFRESH_TOKEN, token).map_err(|_| BAD_TOKEN)?;
+    if token.client != client.digest {
+        return Err(BAD_TOKEN);
+    }
+    let read = server.grants.read(token.grant).await.map_err(|_| UNAVAILABLE)?.ok_or(BAD_TOKEN)?;
+    let resource = resource::granted(server, form, &read.grant)?;
+    let scopes = narrowed(&read.grant, one(form, "scope")?)?;
+    let grant = server.grants.advance(read, token.generation).await.map_err(|fault| match fault {
+        AdvanceFault::Ended => BAD_TOKEN,
+        AdvanceFault::Theft => {
+            tracing::warn!(request = %arrival.id, client = %client.digest, grant = %token.grant, generation = token.generation, "replaced refresh token presented, grant ended");
+            BAD_TOKEN
+        }
+        AdvanceFault::Store(_) => UNAVAILABLE,
+    })?;
+    let issued = issue::tokens(server, client, &grant, &resource, &scopes, arrival.at)?;
+    tracing::info!(request = %arrival.id, client = %client.digest, grant = %grant.id, user = grant.person.key, generation = grant.generations.newest(), "tokens refreshed");
+    Ok(issued)
+}
+
+/// RFC 6749 §6: not more than was granted. `offline_access` is left out of it: clients add it unasked.
+fn narrowed(grant: &Grant, asked: Option<&str>) -> Result<Scopes, Refused> {
+    let Some(asked) = asked else { return Ok(grant.scopes.clone()) };
+    let asked = Scopes::parse(asked);
+    let beyond = asked.missing_from(&grant.scopes);
+    if beyond.names().any(|name| name != "offline_access") {
+        return Err(TOO_MUCH);
+    }
+    let narrowed = grant.scopes.intersection(&asked);
+    Ok(if narrowed.is_empty() { grant.scopes.clone() } else { narrowed })
+}
+
+const NO_TOKEN: Refused = Refused::new(ErrorCode::InvalidRequest, "refresh_token is missing");
+const BAD_TOKEN: Refused = Refused::new(
+    ErrorCode::InvalidGrant,
+    "the refresh token is not valid: expired, revoked, replaced, or issued to another client",
+);
+const TOO_MUCH: Refused =
+    Refused::new(ErrorCode::InvalidScope, "scope exceeds what was granted at the login");

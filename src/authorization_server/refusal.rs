@@ -1,0 +1,89 @@
+//! Pages for what can go wrong at the authorization endpoint and after it, in plain words.
+
+use http::StatusCode;
+
+use crate::browser::consent::ConsentFault;
+use crate::pages::{Link, Problem};
+
+/// The client's request is at fault: shown to the person, never redirected, because an attacker can
+/// register a client whose redirect URI is theirs.
+pub fn bad_request(what: impl Into<String>) -> Problem {
+    Problem {
+        status: StatusCode::BAD_REQUEST,
+        title: "This sign-in can't begin",
+        what: what.into(),
+        advice: "The application that opened this page made a mistake. Try again from there; if it \
+                 goes on, tell whoever makes it.",
+        link: None,
+    }
+}
+
+pub fn unknown_client() -> Problem {
+    Problem {
+        status: StatusCode::BAD_REQUEST,
+        title: "This application is not known here any more",
+        what: "The registration that your application uses is not valid.".to_owned(),
+        advice: "Remove this server in your application and add it again: it then registers anew.",
+        link: None,
+    }
+}
+
+pub fn consent(fault: ConsentFault) -> Problem {
+    let (status, what) = match fault {
+        ConsentFault::NotOurs => (StatusCode::BAD_REQUEST, "The form that was sent is not valid."),
+        ConsentFault::Expired => (StatusCode::BAD_REQUEST, "The page was open for too long."),
+        ConsentFault::Spent => (StatusCode::BAD_REQUEST, "The form was sent before."),
+        ConsentFault::AnotherBrowser => {
+            (StatusCode::FORBIDDEN, "The form was not opened in this browser, or cookies are off.")
+        }
+        ConsentFault::AnotherSite => {
+            (StatusCode::FORBIDDEN, "The form was sent from another web site.")
+        }
+        ConsentFault::Store(_) => return unavailable(),
+    };
+    start_again(status, what)
+}
+
+pub fn another_browser() -> Problem {
+    start_again(
+        StatusCode::FORBIDDEN,
+        "This sign-in was not begun in this browser, or was finished before.",
+    )
+}
+
+pub fn stale() -> Problem {
+    start_again(StatusCode::BAD_REQUEST, "This sign-in took too long or was finished before.")
+}
+
+fn start_again(status: StatusCode, what: &str) -> Problem {
+    Problem {
+        status,
+        title: "Please start again",
+        what: what.to_owned(),
+        advice: "Nothing has happened. Go back to your application and sign in again from there.",
+        link: None,
+    }
+}
+
+pub fn unavailable() -> Problem {
+    Problem {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        title: "Signing in is not possible right now",
+        what: "The service that checks who you are does not answer.".to_owned(),
+        advice: "Wait a minute and load this page again. What you are signed in to keeps working.",
+        link: None,
+    }
+}
+
+pub fn not_allowed(who: &str, resource: &str, back: String) -> Problem {
+    Problem {
+        status: StatusCode::FORBIDDEN,
+        title: "You are signed in, but you may not use this",
+        what: format!(
+            "You are signed in as {who}, who is not among the people who may use {resource}."
+        ),
+        advice: "If you think that you should be, ask whoever runs this server to add you. If you \
+                 have another account, sign out at your identity provider and try again with that one.",
+        link: Some(Link { href: back, text: "Go back to the application".to_owned() }),
+    }
+}

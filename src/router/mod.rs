@@ -1,0 +1,138 @@
+//! THE table: (host, method, path) → endpoint; everything else → guard → proxy.
+//!
+//! Order of every request: wire form (`server`), `Host`, `Origin`, preflight, credentials, policy.
+
+mod routes;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use crate::authorization_server::{authorize, callback, consent, register, revoke, token};
+use crate::chance::{Chance, NoEntropy};
+use crate::clock::Clock;
+use crate::protected_resource::{guard, origin};
+use crate::proxy::{self, Upstream};
+use crate::wire::request::RequestIds;
+use crate::wire::{Arrival, Request, Response, answer};
+
+pub use routes::{Endpoint, ResourceRoute, Routes};
+
+/// What answers every request, whichever worker has the connection.
+#[derive(Debug)]
+pub struct Front {
+    routes: ArcSwap<Routes>,
+    clock: Clock,
+    ids: RequestIds,
+}
+
+impl Front {
+    pub fn new(routes: Routes, clock: Clock, chance: Chance) -> Result<Self, NoEntropy> {
+        Ok(Self { routes: ArcSwap::from_pointee(routes), clock, ids: RequestIds::new(chance)? })
+    }
+
+    /// Answer `request`, whose connection comes from `peer`; `upstream` is the worker's own.
+    pub async fn answer(&self, upstream: &Upstream, request: Request, peer: IpAddr) -> Response {
+        let arrival = Arrival { id: self.ids.next(), peer, at: self.clock.now() };
+        // A whole `Arc`, because the request may outlive many reloads.
+        let routes = self.routes.load_full();
+        let Some(host) = request.headers().get(HOST).and_then(|host| routes.host(host)) else {
+            return misdirected();
+        };
+        if let Some(route) = host.resource(request.uri().path()) {
+            return call(&routes, &Arc::clone(route), upstream, request, arrival).await;
+        }
+        match host.endpoint(request.uri().path()) {
+            Some(endpoint) => at_endpoint(&routes, endpoint, request, arrival).await,
+            None => answer::not_found(),
+        }
+    }
+}
+
+/// A request to a resource.
+async fn call(
+    routes: &Routes,
+    route: &ResourceRoute,
+    upstream: &Upstream,
+    request: Request,
+    arrival: Arrival,
+) -> Response {
+    let Ok(page) = route.origins.check(request.headers()) else { return origin::refused() };
+    let from_page = page.is_some();
+    if origin::is_preflight(request.method(), request.headers()) {
+        return origin::preflight(request.headers(), "GET, POST, DELETE, OPTIONS");
+    }
+    let admitted = guard::admit(
+        &routes.verifier,
+        &route.resource,
+        &route.challenges,
+        request.headers(),
+        arrival,
+    )
+    .await;
+    let mut response = match admitted {
+        Ok(admitted) => {
+            proxy::forward(admitted, request, upstream, &routes.identity_headers, arrival).await
+        }
+        Err(refused) => refused,
+    };
+    if from_page {
+        origin::expose(&mut response);
+    }
+    response
+}
+
+/// A request to one of our own endpoints.
+async fn at_endpoint(
+    routes: &Routes,
+    endpoint: &Endpoint,
+    request: Request,
+    arrival: Arrival,
+) -> Response {
+    if let Some(refused) = wrong_method(endpoint, request.method(), request.headers()) {
+        return refused;
+    }
+    let server = &routes.authorization_server;
+    match endpoint {
+        Endpoint::Document(bytes) => answer::public_document(bytes.clone()),
+        Endpoint::Authorize => {
+            let query = request.uri().query().unwrap_or_default();
+            authorize::handle(server, query, request.headers(), arrival)
+        }
+        Endpoint::Callback => {
+            let query = request.uri().query().unwrap_or_default();
+            callback::handle(server, query, request.headers(), arrival).await
+        }
+        Endpoint::Consent => consent::handle(server, request, arrival).await,
+        Endpoint::Token => token::handle(server, request, arrival).await,
+        Endpoint::Register => register::handle(server, request, arrival).await,
+        Endpoint::Revoke => revoke::handle(server, request, arrival).await,
+    }
+}
+
+/// What browsers visit is not open to other sites' pages (OAuth 2.1 §3.1); what clients call is.
+fn wrong_method(endpoint: &Endpoint, method: &Method, headers: &HeaderMap) -> Option<Response> {
+    let (allowed, is_open): (&'static str, bool) = match endpoint {
+        Endpoint::Document(_) => ("GET, HEAD, OPTIONS", true),
+        Endpoint::Authorize | Endpoint::Callback => ("GET, HEAD", false),
+        Endpoint::Consent => ("POST", false),
+        Endpoint::Token | Endpoint::Register | Endpoint::Revoke => ("POST, OPTIONS", true),
+    };
+    if is_open && origin::is_preflight(method, headers) {
+        return Some(origin::preflight(headers, allowed));
+    }
+    let is_allowed =
+        allowed.split(", ").any(|own| own == method.as_str()) && method != Method::OPTIONS;
+    (!is_allowed).then(|| answer::method_not_allowed(allowed))
+}
+
+/// RFC 9110 §15.5.20. Answering for any name would let another site's name be pointed here.
+fn misdirected() -> Response {
+    let text = "this server is not known by the name in the Host header";
+    let mut response = answer::json_rpc_error(StatusCode::MISDIRECTED_REQUEST, -32600, text);
+    response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,192 @@
+//! Everything derived from the config, as one value that is swapped whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::authorization_server::{self, AuthorizationServer};
+use crate::oauth::PublicUrl;
+use crate::policy::Resource;
+use crate::protected_resource::{self, Challenges, Origins, challenge::Unwritable};
+use crate::proxy::IdentityHeaders;
+use crate::token::Verifier;
+
+/// The table of one config.
+#[derive(Debug)]
+pub struct Routes {
+    hosts: HashMap<String, HostRoutes>,
+    pub authorization_server: AuthorizationServer,
+    pub verifier: Arc<Verifier>,
+    pub identity_headers: IdentityHeaders,
+}
+
+/// What one host name serves.
+#[derive(Debug, Default)]
+pub struct HostRoutes {
+    endpoints: HashMap<String, Endpoint>,
+    /// Longest path first.
+    resources: Vec<Arc<ResourceRoute>>,
+}
+
+/// A resource and its ready answers.
+#[derive(Debug)]
+pub struct ResourceRoute {
+    pub resource: Arc<Resource>,
+    pub challenges: Challenges,
+    pub origins: Origins,
+}
+
+/// An endpoint of our own.
+#[derive(Clone, Debug)]
+pub enum Endpoint {
+    /// A document that stands as long as the config.
+    Document(Bytes),
+    Authorize,
+    Consent,
+    Callback,
+    Token,
+    Register,
+    Revoke,
+}
+
+impl Routes {
+    pub fn new(
+        authorization_server: AuthorizationServer,
+        verifier: Arc<Verifier>,
+        identity_headers: IdentityHeaders,
+        allowed_origins: &[HeaderValue],
+    ) -> Result<Self, Unwritable> {
+        let mut routes =
+            Self { hosts: HashMap::new(), authorization_server, verifier, identity_headers };
+        routes.add_authorization_server();
+        for resource in routes.authorization_server.resources.clone() {
+            routes.add_resource(resource, allowed_origins)?;
+        }
+        routes.add_lone_metadata();
+        routes.add_default_ports();
+        Ok(routes)
+    }
+
+    /// The routes of a `Host` header; names are compared in any case.
+    pub fn host(&self, host: &HeaderValue) -> Option<&HostRoutes> {
+        let host = host.to_str().ok()?;
+        match self.hosts.get(host) {
+            Some(found) => Some(found),
+            None => self.hosts.get(&host.to_ascii_lowercase()),
+        }
+    }
+
+    fn add_authorization_server(&mut self) {
+        let server = &self.authorization_server;
+        let issuer = &server.issuer;
+        let metadata = authorization_server::metadata::document(issuer, &server.registration);
+        let no_keys = Bytes::from_static(br#"{"keys":[]}"#);
+        let mut endpoints = vec![
+            (authorization_server::AUTHORIZE, Endpoint::Authorize),
+            (authorization_server::CONSENT, Endpoint::Consent),
+            (authorization_server::CALLBACK, Endpoint::Callback),
+            (authorization_server::TOKEN, Endpoint::Token),
+            (authorization_server::REVOKE, Endpoint::Revoke),
+            (authorization_server::JWKS, Endpoint::Document(no_keys)),
+        ];
+        if server.registration.dynamic {
+            endpoints.push((authorization_server::REGISTER, Endpoint::Register));
+        }
+        let mut paths: Vec<(PublicUrl, String)> = Vec::new();
+        for path in authorization_server::metadata::paths(issuer) {
+            paths.push((issuer.clone(), path));
+        }
+        for resource in &server.resources {
+            for path in authorization_server::metadata::guesses(&resource.url) {
+                paths.push((resource.url.clone(), path));
+            }
+        }
+        let issuer = issuer.clone();
+        for (path, endpoint) in endpoints {
+            self.add(&issuer, format!("{}{path}", issuer.path()), endpoint);
+        }
+        for (url, path) in paths {
+            self.add(&url, path, Endpoint::Document(metadata.clone()));
+        }
+    }
+
+    fn add_resource(
+        &mut self,
+        resource: Arc<Resource>,
+        allowed_origins: &[HeaderValue],
+    ) -> Result<(), Unwritable> {
+        let issuer = self.authorization_server.issuer.clone();
+        let document = protected_resource::metadata::document(&resource, &issuer);
+        let url = resource.url.clone();
+        self.add(&url, protected_resource::metadata::path(&url), Endpoint::Document(document));
+        let route = ResourceRoute {
+            challenges: Challenges::of(&resource)?,
+            origins: Origins::new(url.origin(), allowed_origins.to_vec()),
+            resource,
+        };
+        let resources = &mut self.hosts.entry(url.authority().to_owned()).or_default().resources;
+        resources.push(Arc::new(route));
+        resources.sort_by_key(|route| std::cmp::Reverse(route.resource.url.path().len()));
+        Ok(())
+    }
+
+    /// The root document of a host tells of its one resource; with several it would be a guess, so
+    /// there is none.
+    fn add_lone_metadata(&mut self) {
+        let issuer = self.authorization_server.issuer.clone();
+        for host in self.hosts.values_mut() {
+            if let [only] = host.resources.as_slice() {
+                let document = protected_resource::metadata::document(&only.resource, &issuer);
+                let root = protected_resource::metadata::WELL_KNOWN.to_owned();
+                host.endpoints.entry(root).or_insert(Endpoint::Document(document));
+            }
+        }
+    }
+
+    /// `host:443` is the same host on https.
+    fn add_default_ports(&mut self) {
+        let server = &self.authorization_server;
+        let urls = server.resources.iter().map(|resource| &resource.url).chain([&server.issuer]);
+        let mut same = Vec::new();
+        for url in urls {
+            let with_port = url.authority_with_port();
+            if with_port != url.authority() {
+                same.push((url.authority().to_owned(), with_port.to_owned()));
+            }
+        }
+        for (authority, with_port) in same {
+            if let Some(host) = self.hosts.get(&authority) {
+                let copy = HostRoutes {
+                    endpoints: host.endpoints.clone(),
+                    resources: host.resources.clone(),
+                };
+                self.hosts.insert(with_port, copy);
+            }
+        }
+    }
+
+    fn add(&mut self, url: &PublicUrl, path: String, endpoint: Endpoint) {
+        let host = self.hosts.entry(url.authority().to_owned()).or_default();
+        host.endpoints.entry(path).or_insert(endpoint);
+    }
+}
+
+impl HostRoutes {
+    /// The resource that `path` belongs to: its own path, or one below it.
+    pub fn resource(&self, path: &str) -> Option<&Arc<ResourceRoute>> {
+        let found = self.resources.iter().find(|route| {
+            let own = route.resource.url.path();
+            path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })?;
+        // A resource at the root leaves our own endpoints, and what clients probe for, to us.
+        let is_ours = found.resource.url.path().is_empty()
+            && (path.starts_with("/.well-known/") || self.endpoints.contains_key(path));
+        (!is_ours).then_some(found)
+    }
+
+    pub fn endpoint(&self, path: &str) -> Option<&Endpoint> {
+        self.endpoints.get(path)
+    }
+}
