@@ -3,6 +3,8 @@
 //!
 //! Every error here is a page: until the person has answered, nothing redirects (RFC 9700 §4.11).
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 
@@ -43,6 +45,8 @@ enum Fault {
     State,
     #[error("resource names no server here, or more than one")]
     Resource,
+    #[error("request and request_uri are not supported: send the parameters themselves")]
+    RequestObject,
     #[error("prompt=none is not possible: consent is always asked for")]
     PromptNone,
     #[error("no random bytes, or nothing to seal with")]
@@ -95,7 +99,7 @@ fn show_consent(
 fn check(
     server: &AuthorizationServer,
     form: &Form,
-) -> Result<(Client, AuthorizationRequest, std::sync::Arc<Resource>), Fault> {
+) -> Result<(Client, AuthorizationRequest, Arc<Resource>), Fault> {
     let client_id = form.one("client_id")?.ok_or(Fault::NoClient)?;
     let client = clients::find(server, client_id).ok_or(Fault::UnknownClient)?;
     let redirect_uri = redirect_uri(&client, form)?;
@@ -106,6 +110,10 @@ fn check(
     let state = form.one("state")?.map(str::to_owned);
     if state.as_ref().is_some_and(|state| state.len() > LONGEST_STATE) {
         return Err(Fault::State);
+    }
+    // RFC 9101: ignoring a request object would ignore what the client says it asked for.
+    if form.one("request")?.or(form.one("request_uri")?).is_some() {
+        return Err(Fault::RequestObject);
     }
     if form.one("prompt")? == Some("none") {
         return Err(Fault::PromptNone);
@@ -193,6 +201,7 @@ fn problem(fault: Fault) -> Problem {
         | Fault::Challenge
         | Fault::State
         | Fault::Resource
+        | Fault::RequestObject
         | Fault::PromptNone => {
             refusal::bad_request(format!("What it asked for is not valid: {fault}."))
         }

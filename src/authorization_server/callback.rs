@@ -184,6 +184,8 @@ fn answer_to(
             return page(refusal::stale());
         }
         Fault::IdpError(code) if PERSONS_OWN.contains(&code.as_str()) => ErrorCode::AccessDenied,
+        // Claims of another shape than configured decide nothing, so they let nobody in.
+        Fault::Login(LoginFault::Claims(_)) => ErrorCode::AccessDenied,
         Fault::IdpError(code) if code == "temporarily_unavailable" => {
             ErrorCode::TemporarilyUnavailable
         }

@@ -80,8 +80,9 @@ async fn approved(
         grant: GrantId::new(server.chance.bytes().map_err(|_| Fault::Unavailable)?),
         expires: arrival.at.after(LOGIN_LIFETIME),
     };
-    let state = state_for(server, &pending).await.map_err(|_| Fault::Unavailable)?;
-    tracing::info!(request = %arrival.id, client = %pending.request.client, grant = %pending.grant, idp = server.idp.issuer(), "consent given, sent to the IdP");
+    let (client, grant) = (pending.request.client, pending.grant);
+    let state = state_for(server, pending).await.map_err(|_| Fault::Unavailable)?;
+    tracing::info!(request = %arrival.id, %client, %grant, idp = server.idp.issuer(), "consent given, sent to the IdP");
     let url = server.idp.begin(LoginFor::Client(consent), &discovered, &secret, &state);
     let mut response = answer::see_other(url.as_str()).ok_or(Fault::Unavailable)?;
     // MCP security best practices: set only now, after approval.

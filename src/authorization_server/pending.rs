@@ -23,10 +23,11 @@ pub struct PendingLogin {
     pub expires: Timestamp,
 }
 
-/// `state` of an IdP is limited (to about 1,000 characters); what is longer is kept in the store.
+/// What `state` holds. IdPs limit it (to about 1,000 characters); what is longer is kept in the store.
 #[derive(Debug, Serialize, Deserialize)]
-struct KeptLogin {
-    id: [u8; 16],
+enum State {
+    Whole(PendingLogin),
+    Kept([u8; 16]),
 }
 
 /// Why a `state` does not name a login that is under way.
@@ -43,16 +44,16 @@ pub enum StateFault {
 /// The `state` to send to the IdP.
 pub async fn state_for(
     server: &AuthorizationServer,
-    pending: &PendingLogin,
+    pending: PendingLogin,
 ) -> Result<String, StoreFault> {
-    let sealed = server.ring.seal(&STATE, pending).map_err(|_| StoreFault)?;
-    if sealed.len() <= LONGEST_STATE {
-        return Ok(sealed);
+    let expires = pending.expires;
+    let whole = server.ring.seal(&STATE, &State::Whole(pending)).map_err(|_| StoreFault)?;
+    if whole.len() <= LONGEST_STATE {
+        return Ok(whole);
     }
-    let kept = KeptLogin { id: server.chance.bytes().map_err(|_| StoreFault)? };
-    let state = server.ring.seal(&KEPT_STATE, &kept).map_err(|_| StoreFault)?;
-    server.store.put(&key(&kept), sealed, pending.expires).await?;
-    Ok(state)
+    let id = server.chance.bytes().map_err(|_| StoreFault)?;
+    server.store.put(&key(id), whole, expires).await?;
+    server.ring.seal(&STATE, &State::Kept(id)).map_err(|_| StoreFault)
 }
 
 /// The login that `state` names.
@@ -61,23 +62,22 @@ pub async fn login_of(
     state: &str,
     now: Timestamp,
 ) -> Result<PendingLogin, StateFault> {
-    let kept;
-    let sealed = if KEPT_STATE.is_claimed_by(state) {
-        let id = server.ring.open(&KEPT_STATE, state).map_err(|_| StateFault::NotOurs)?;
-        kept = server.store.read(&key(&id)).await?.ok_or(StateFault::Stale)?.value;
-        kept.as_str()
-    } else {
-        state
-    };
-    let pending = server.ring.open(&STATE, sealed).map_err(|_| StateFault::NotOurs)?;
-    if pending.expires <= now { Err(StateFault::Stale) } else { Ok(pending) }
+    let mut opened = server.ring.open(&STATE, state).map_err(|_| StateFault::NotOurs)?;
+    if let State::Kept(id) = opened {
+        let kept = server.store.read(&key(id)).await?.ok_or(StateFault::Stale)?;
+        opened = server.ring.open(&STATE, &kept.value).map_err(|_| StateFault::NotOurs)?;
+    }
+    match opened {
+        State::Whole(pending) if pending.expires > now => Ok(pending),
+        State::Whole(_) => Err(StateFault::Stale),
+        State::Kept(_) => Err(StateFault::NotOurs),
+    }
 }
 
-fn key(kept: &KeptLogin) -> String {
-    kept.id.iter().fold("login:".to_owned(), |key, byte| format!("{key}{byte:02x}"))
+fn key(id: [u8; 16]) -> String {
+    id.iter().fold("login:".to_owned(), |key, byte| format!("{key}{byte:02x}"))
 }
 
 pub const LOGIN_LIFETIME: Duration = Duration::from_mins(10);
 const LONGEST_STATE: usize = 1000;
-const STATE: Kind<PendingLogin> = Kind::new("doorman_st_", 1);
-const KEPT_STATE: Kind<KeptLogin> = Kind::new("doorman_sk_", 1);
+const STATE: Kind<State> = Kind::new("doorman_st_", 1);

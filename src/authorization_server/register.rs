@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::authorization_server::AuthorizationServer;
 use crate::authorization_server::clients::registered::{CLIENT_ID, Registration};
 use crate::authorization_server::error::{Refused, UNAVAILABLE};
-use crate::oauth::{ClientDigest, ErrorCode, RegisteredRedirectUri};
+use crate::oauth::{ClientDigest, ErrorCode, RegisteredRedirectUri, Scopes};
 use crate::pages::readable;
 use crate::secret;
 use crate::wire::body::{Unread, read_whole};
@@ -26,7 +26,7 @@ struct Asked {
     response_types: Option<Vec<String>>,
     client_uri: Option<Value>,
     application_type: Option<Value>,
-    scope: Option<Value>,
+    scope: Option<String>,
 }
 
 /// What is answered: everything as registered (RFC 7591 §3.2.1), nothing without a value.
@@ -39,7 +39,8 @@ struct Registered<'a> {
     /// 0: never. Required beside a secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_secret_expires_at: Option<u64>,
-    client_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_name: Option<&'a str>,
     redirect_uris: &'a [String],
     token_endpoint_auth_method: &'a str,
     grant_types: Vec<&'a str>,
@@ -49,7 +50,7 @@ struct Registered<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     application_type: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<&'a Value>,
+    scope: Option<String>,
 }
 
 pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arrival) -> Response {
@@ -82,7 +83,7 @@ async fn register(
     };
     let name = asked.client_name.as_deref().map(readable).filter(|name| !name.is_empty());
     let registration = Registration {
-        name: name.unwrap_or_else(|| "An application without a name".to_owned()),
+        name,
         redirect_uris,
         secret: client_secret.as_ref().map(|own| secret::sha256(own.as_bytes())),
         refreshes: asked.grant_types.as_ref().is_none_or(|types| names(types, "refresh_token")),
@@ -100,14 +101,14 @@ async fn register(
         client_id_issued_at: arrival.at.seconds(),
         client_secret: client_secret.as_deref(),
         client_secret_expires_at: client_secret.as_ref().map(|_| 0),
-        client_name: &registration.name,
+        client_name: registration.name.as_deref(),
         redirect_uris: &registration.redirect_uris,
         token_endpoint_auth_method: method,
         grant_types,
         response_types: ["code"],
         client_uri: asked.client_uri.as_ref().filter(|value| value.is_string()),
         application_type: asked.application_type.as_ref().filter(|value| value.is_string()),
-        scope: asked.scope.as_ref().filter(|value| value.is_string()),
+        scope: known_scopes(server, &asked),
     };
     Ok(answer::private_json(StatusCode::CREATED, &registered))
 }
@@ -145,6 +146,15 @@ fn check_grant_types(asked: &Asked) -> Result<(), Refused> {
         asked.grant_types.as_ref().is_none_or(|types| names(types, "authorization_code"));
     let wants_response = asked.response_types.as_ref().is_none_or(|types| names(types, "code"));
     if wants_code && wants_response { Ok(()) } else { Err(NO_CODE) }
+}
+
+/// What a client asks for beyond our scopes is left out, not refused: some ask for every IdP's.
+fn known_scopes(server: &AuthorizationServer, asked: &Asked) -> Option<String> {
+    let asked = Scopes::parse(asked.scope.as_deref()?);
+    let offered =
+        |name: &&str| server.resources.iter().any(|resource| resource.scopes.contains(name));
+    let known: Vec<&str> = asked.names().filter(offered).collect();
+    (!known.is_empty()).then(|| known.join(" "))
 }
 
 fn new_secret(server: &AuthorizationServer) -> Result<String, Refused> {

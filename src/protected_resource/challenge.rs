@@ -1,6 +1,6 @@
 //! The challenge: how a client without a good token learns where to get one (RFC 6750 §3, RFC 9728 §5.1).
 
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use crate::oauth::ErrorCode;
@@ -86,9 +86,7 @@ fn challenged(
     challenge: &HeaderValue,
 ) -> Response {
     let mut response = answer::json_rpc_error(status, code, text);
-    let headers = response.headers_mut();
-    headers.insert(WWW_AUTHENTICATE, challenge.clone());
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, answer::ANY);
+    response.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
     response
 }
 

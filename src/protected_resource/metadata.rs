@@ -35,5 +35,10 @@ pub fn path(resource: &PublicUrl) -> String {
     format!("{WELL_KNOWN}{}", resource.path())
 }
 
+/// And where some clients look before: below the resource.
+pub fn paths(resource: &PublicUrl) -> Vec<String> {
+    vec![path(resource), format!("{}{WELL_KNOWN}", resource.path())]
+}
+
 /// Where a client that knows only the origin looks.
 pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";

@@ -85,9 +85,10 @@ pub fn preflight(headers: &HeaderMap, methods: &'static str) -> Response {
 }
 
 /// Let the page that called read the answer, the challenge included.
-pub fn expose(response: &mut Response) {
+pub fn expose(response: &mut Response, page: HeaderValue) {
     let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, answer::ANY);
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, page);
+    headers.append(VARY, HeaderValue::from_static("Origin"));
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
 }
 

@@ -5,7 +5,6 @@
 mod routes;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::header::HOST;
@@ -19,7 +18,7 @@ use crate::proxy::{self, Upstream};
 use crate::wire::request::RequestIds;
 use crate::wire::{Arrival, Request, Response, answer};
 
-pub use routes::{Endpoint, ResourceRoute, Routes};
+pub use routes::{Endpoint, Found, ResourceRoute, Routes};
 
 /// What answers every request, whichever worker has the connection.
 #[derive(Debug)]
@@ -42,12 +41,10 @@ impl Front {
         let Some(host) = request.headers().get(HOST).and_then(|host| routes.host(host)) else {
             return misdirected();
         };
-        if let Some(route) = host.resource(request.uri().path()) {
-            return call(&routes, &Arc::clone(route), upstream, request, arrival).await;
-        }
-        match host.endpoint(request.uri().path()) {
-            Some(endpoint) => at_endpoint(&routes, endpoint, request, arrival).await,
-            None => answer::not_found(),
+        match host.find(request.uri().path()) {
+            Found::Resource(route) => call(&routes, route, upstream, request, arrival).await,
+            Found::Endpoint(endpoint) => at_endpoint(&routes, endpoint, request, arrival).await,
+            Found::Nothing => answer::not_found(),
         }
     }
 }
@@ -61,7 +58,7 @@ async fn call(
     arrival: Arrival,
 ) -> Response {
     let Ok(page) = route.origins.check(request.headers()) else { return origin::refused() };
-    let from_page = page.is_some();
+    let page = page.cloned();
     if origin::is_preflight(request.method(), request.headers()) {
         return origin::preflight(request.headers(), "GET, POST, DELETE, OPTIONS");
     }
@@ -79,8 +76,8 @@ async fn call(
         }
         Err(refused) => refused,
     };
-    if from_page {
-        origin::expose(&mut response);
+    if let Some(page) = page {
+        origin::expose(&mut response, page);
     }
     response
 }

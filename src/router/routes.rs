@@ -120,7 +120,9 @@ impl Routes {
         let issuer = self.authorization_server.issuer.clone();
         let document = protected_resource::metadata::document(&resource, &issuer);
         let url = resource.url.clone();
-        self.add(&url, protected_resource::metadata::path(&url), Endpoint::Document(document));
+        for path in protected_resource::metadata::paths(&url) {
+            self.add(&url, path, Endpoint::Document(document.clone()));
+        }
         let route = ResourceRoute {
             challenges: Challenges::of(&resource)?,
             origins: Origins::new(url.origin(), allowed_origins.to_vec()),
@@ -173,20 +175,30 @@ impl Routes {
     }
 }
 
-impl HostRoutes {
-    /// The resource that `path` belongs to: its own path, or one below it.
-    pub fn resource(&self, path: &str) -> Option<&Arc<ResourceRoute>> {
-        let found = self.resources.iter().find(|route| {
-            let own = route.resource.url.path();
-            path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })?;
-        // A resource at the root leaves our own endpoints, and what clients probe for, to us.
-        let is_ours = found.resource.url.path().is_empty()
-            && (path.starts_with("/.well-known/") || self.endpoints.contains_key(path));
-        (!is_ours).then_some(found)
-    }
+/// What stands at a path.
+#[derive(Debug)]
+pub enum Found<'a> {
+    Resource(&'a ResourceRoute),
+    Endpoint(&'a Endpoint),
+    Nothing,
+}
 
-    pub fn endpoint(&self, path: &str) -> Option<&Endpoint> {
-        self.endpoints.get(path)
+impl HostRoutes {
+    /// Our own endpoints, then the resource that `path` is or is below.
+    pub fn find(&self, path: &str) -> Found<'_> {
+        if let Some(endpoint) = self.endpoints.get(path) {
+            return Found::Endpoint(endpoint);
+        }
+        for route in &self.resources {
+            match path.strip_prefix(route.resource.url.path()) {
+                // What clients probe for and is not there is a plain 404, whatever stands around it.
+                Some(rest) if rest.starts_with("/.well-known/") => return Found::Nothing,
+                Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+                    return Found::Resource(route);
+                }
+                Some(_) | None => {}
+            }
+        }
+        Found::Nothing
     }
 }

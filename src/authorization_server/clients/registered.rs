@@ -12,7 +12,8 @@ use crate::seal::{KeyRing, Kind};
 /// What a client id holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Registration {
-    pub name: String,
+    /// As the client calls itself; nobody has verified it.
+    pub name: Option<String>,
     pub redirect_uris: Vec<String>,
     /// SHA-256 of the secret of a confidential client.
     pub secret: Option<[u8; 32]>,
@@ -35,7 +36,7 @@ pub fn open(ring: &KeyRing, settings: &RegistrationSettings, client_id: &str) ->
         .collect();
     Some(Client {
         digest: ClientDigest::of(client_id),
-        name: registration.name,
+        name: registration.name.unwrap_or_else(|| "An application without a name".to_owned()),
         redirect_uris,
         authentication: match registration.secret {
             Some(hash) => Authentication::Secret(hash),
