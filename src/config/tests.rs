@@ -109,6 +109,54 @@ fn every_invalid_file_is_told_as_expected() {
 }
 
 #[test]
+fn the_example_loads_and_means_what_its_comments_say() {
+    let config = loaded(&fs::read_to_string(root().join("config.example.yaml")).unwrap()).unwrap();
+    let defaults = loaded(&minimal_and("")).unwrap();
+
+    assert_eq!(config.resources.len(), 2);
+    assert_eq!(config.sealing_keys.len(), 2);
+    assert_eq!(config.issuer, defaults.issuer);
+    assert_eq!(config.tokens, defaults.tokens);
+    assert_eq!(config.registration, defaults.registration);
+    assert_eq!(config.identity_headers, defaults.identity_headers);
+    assert_eq!(config.log, defaults.log);
+    assert_eq!(config.listen.address, defaults.listen.address);
+    assert_eq!(config.health.address, defaults.health.address);
+    assert_eq!(config.idp.scopes, defaults.idp.scopes);
+    assert_eq!(config.idp.user_key, defaults.idp.user_key);
+    assert_eq!(config.idp.groups_claim, defaults.idp.groups_claim);
+}
+
+/// A key that is read but not in the example would be known to nobody.
+#[test]
+fn the_example_has_every_key_that_is_read() {
+    let example = fs::read_to_string(root().join("config.example.yaml")).unwrap();
+    let mut seen = 0;
+
+    for file in fs::read_dir(root().join("src/config/raw")).unwrap() {
+        let source = fs::read_to_string(file.unwrap().path()).unwrap();
+        for call in [".ask(", ".stanza("] {
+            for after in source.split(call).skip(1) {
+                let name = after.trim_start().strip_prefix('"').unwrap().split('"').next().unwrap();
+                assert!(example.contains(&format!("{name}:")), "{name}");
+                seen += 1;
+            }
+        }
+    }
+
+    assert!(seen >= 35, "only {seen} keys were found");
+}
+
+#[test]
+fn the_example_holds_nothing_that_could_be_a_secret() {
+    let example = fs::read_to_string(root().join("config.example.yaml")).unwrap();
+
+    for word in example.split(|c: char| !c.is_ascii_alphanumeric() && !"+/=_-".contains(c)) {
+        assert!(word.len() < 40 || word.starts_with("---"), "{word}");
+    }
+}
+
+#[test]
 fn what_was_left_out_has_its_default() {
     let config = loaded(&minimal_and("")).unwrap();
 
