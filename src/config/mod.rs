@@ -1,10 +1,27 @@
 //! The configuration: what was typed (`raw`), what it means (`check`), how mistakes are told (`problem`).
 
+mod check;
+mod environment;
+mod expand;
+mod field;
+mod presets;
+mod problem;
+mod raw;
+mod spelling;
+mod stanza;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod values;
+
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use http::HeaderValue;
 
 use crate::authorization_server::RegistrationSettings;
+use crate::config::problem::{Problem, Reported};
+use crate::config::stanza::Reading;
 use crate::grants::Lifetimes;
 use crate::idp::IdpSettings;
 use crate::oauth::{PublicUrl, Scopes};
@@ -14,6 +31,9 @@ use crate::seal::KeyMaterial;
 use crate::server::ListenAddress;
 use crate::telemetry::LogSettings;
 use crate::wire::UpstreamUrl;
+
+pub use environment::Environment;
+pub use problem::Problems;
 
 /// Everything that the operator decided, checked.
 #[derive(Clone, Debug)]
@@ -45,4 +65,27 @@ pub struct ResourceSettings {
     pub access: Access,
     /// What a token for this resource can be asked to hold; may be empty.
     pub scopes: Scopes,
+}
+
+/// Read the configuration at `path`. Errors: everything that is wrong with it, not only the first.
+pub fn load(path: &Path, environment: &Environment) -> Result<Config, Problems> {
+    let problems = Problems::in_file(path.display().to_string());
+    let mut reading = Reading { environment, problems };
+    match read(path, &mut reading) {
+        // An unknown key stops nothing, but may be a rule that was meant to hold.
+        Ok(config) if reading.problems.is_empty() => Ok(config),
+        Ok(_) | Err(Reported { .. }) => Err(reading.problems.in_order()),
+    }
+}
+
+fn read(path: &Path, reading: &mut Reading) -> Result<Config, Reported> {
+    let text = reading.environment.read(path).map_err(|reason| {
+        reading.problems.tell(Problem::of_file(
+            reason,
+            "create it (config.example.yaml shows every key), or name another with --config",
+        ))
+    })?;
+    let document = tree::parse(&text).map_err(|problem| reading.problems.tell(problem))?;
+    let raw = raw::read(document, reading);
+    check::check(raw, reading)
 }

@@ -1,0 +1,111 @@
+//! What was typed becomes what it means, or a list of everything that is wrong with it.
+
+mod access;
+mod choice;
+mod identity_headers;
+mod idp;
+mod listen;
+mod origins;
+mod registration;
+mod resources;
+mod sealing_keys;
+mod secret;
+mod tokens;
+
+use std::num::NonZeroUsize;
+
+#[cfg(test)]
+pub(super) use sealing_keys::SAMPLES;
+
+use crate::config::Config;
+use crate::config::field::{Field, Typed};
+use crate::config::problem::Reported;
+use crate::config::raw::RawConfig;
+use crate::config::raw::log::RawLog;
+use crate::config::stanza::Reading;
+use crate::telemetry::{LogFormat, LogLevel, LogSettings};
+
+/// Every stanza is checked before any problem ends the check, so that all are told at once.
+pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Reported> {
+    let groups_are_told = idp::groups_are_told(&raw, reading);
+    let listeners = listen::check(raw.listen, raw.health_listen, reading);
+    let workers = workers(raw.workers, reading);
+    let log = log(raw.log, reading);
+    let public = resources::check(raw.resources, raw.issuer, reading);
+    let idp = idp::check(raw.idp, reading);
+    let sealing_keys = sealing_keys::check(raw.sealing_keys, reading);
+    let tokens = tokens::check(raw.tokens, reading);
+    let registration = registration::check(raw.registration, reading);
+    let identity_headers = identity_headers::check(raw.identity_headers, reading);
+    let allowed_origins = origins::check(raw.allowed_origins, reading);
+
+    let ((listen, health), (issuer, resources), ()) = (listeners?, public?, groups_are_told?);
+    Ok(Config {
+        listen,
+        health,
+        workers: workers?,
+        log: log?,
+        issuer,
+        resources,
+        idp: idp?,
+        sealing_keys: sealing_keys?,
+        tokens: tokens?,
+        registration: registration?,
+        identity_headers: identity_headers?,
+        allowed_origins: allowed_origins?,
+    })
+}
+
+fn workers(field: Field<u64>, reading: &mut Reading) -> Result<NonZeroUsize, Reported> {
+    let Some(typed) = field.optional()? else {
+        return Ok(reading.environment.parallelism().min(MOST_WORKERS));
+    };
+    usize::try_from(typed.value)
+        .ok()
+        .and_then(NonZeroUsize::new)
+        .filter(|workers| *workers <= MOST_WORKERS)
+        .ok_or_else(|| {
+            reading.tell(typed.problem(
+                "is not a number of workers",
+                "use 1 to 256, or leave it out for one worker per processor",
+            ))
+        })
+}
+
+fn log(raw: RawLog, reading: &mut Reading) -> Result<LogSettings, Reported> {
+    let format = choice::of(
+        raw.format,
+        LogFormat::Json,
+        &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        reading,
+    );
+    let level = choice::of(
+        raw.level,
+        LogLevel::Info,
+        &[
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+            ("trace", LogLevel::Trace),
+        ],
+        reading,
+    );
+    Ok(LogSettings { format: format?, level: level? })
+}
+
+/// Tells if an example was copied with its `<tenant>` or `{tenant}` still in it.
+fn filled_in(typed: &Typed<String>, reading: &mut Reading) -> Result<(), Reported> {
+    if typed.value.contains(['<', '>', '{', '}', '…']) {
+        return Err(reading.tell(typed.problem(
+            "still has a placeholder in it",
+            "put your own value in its place, brackets included",
+        )));
+    }
+    Ok(())
+}
+
+const MOST_WORKERS: NonZeroUsize = match NonZeroUsize::new(256) {
+    Some(most) => most,
+    None => NonZeroUsize::MIN,
+};

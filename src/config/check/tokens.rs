@@ -1,0 +1,50 @@
+//! `tokens:` how long they last.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::config::field::Field;
+use crate::config::problem::Reported;
+use crate::config::raw::tokens::RawTokens;
+use crate::config::stanza::Reading;
+use crate::grants::Lifetimes;
+
+pub(super) fn check(raw: RawTokens, reading: &mut Reading) -> Result<Lifetimes, Reported> {
+    let access = within(raw.access_ttl, HOUR, SECOND..=DAY, "use 1s to 24h", reading);
+    let grant = within(raw.recheck_grace, HOUR * 12, SECOND..=DAY * 90, "use 1s to 90d", reading);
+    let refresh_spot = match &raw.refresh_ttl {
+        Field::Given(typed) => Some(typed.clone()),
+        Field::LeftOut(_) | Field::Mistyped(_) => None,
+    };
+    let refresh = within(raw.refresh_ttl, DAY * 14, SECOND..=DAY * 90, "use 1s to 90d", reading);
+    let (access, grant, refresh) = (access?, grant?, refresh?);
+    // The default is longer than any access token may live, so only a typed one can be too short.
+    if let Some(typed) = refresh_spot
+        && refresh < access
+    {
+        return Err(reading.tell(typed.problem(
+            "is shorter than tokens.access_ttl",
+            "make it at least as long: it is what gets the next access token",
+        )));
+    }
+    Ok(Lifetimes { access, refresh, grant })
+}
+
+fn within(
+    field: Field<Duration>,
+    default: Duration,
+    range: RangeInclusive<Duration>,
+    fix: &str,
+    reading: &mut Reading,
+) -> Result<Duration, Reported> {
+    let Some(typed) = field.optional()? else { return Ok(default) };
+    if range.contains(&typed.value) {
+        return Ok(typed.value);
+    }
+    let reason = if typed.value < *range.start() { "is too short" } else { "is too long" };
+    Err(reading.tell(typed.problem(reason, fix)))
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);

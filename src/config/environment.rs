@@ -1,0 +1,128 @@
+//! What the configuration may see of the world: variables, files, processors. A parameter, so that a
+//! test needs neither global state nor files.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+/// Variables, files and processors. Files that were not given are read from the disk.
+pub struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+    files: BTreeMap<PathBuf, String>,
+    parallelism: NonZeroUsize,
+}
+
+impl Environment {
+    /// What this process was started with. The processors are those that its cgroup may use.
+    pub fn of_this_process() -> Self {
+        // vars() would panic on a variable that is not UTF-8.
+        let variables = env::vars_os().collect();
+        let parallelism = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { variables, files: BTreeMap::new(), parallelism }
+    }
+
+    /// No variables, one processor.
+    pub fn empty() -> Self {
+        Self { variables: BTreeMap::new(), files: BTreeMap::new(), parallelism: NonZeroUsize::MIN }
+    }
+
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.into(), value.into());
+        self
+    }
+
+    /// `text` stands in for what the disk holds at `path`.
+    pub fn with_file(mut self, path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        self.files.insert(path.into(), text.into());
+        self
+    }
+
+    pub fn with_parallelism(mut self, parallelism: NonZeroUsize) -> Self {
+        self.parallelism = parallelism;
+        self
+    }
+
+    pub(super) fn parallelism(&self) -> NonZeroUsize {
+        self.parallelism
+    }
+
+    /// `None` if unset; the error if it is not UTF-8.
+    pub(super) fn variable(&self, name: &str) -> Option<Result<&str, NotText>> {
+        self.variables
+            .get(name.as_ref() as &std::ffi::OsStr)
+            .map(|value| value.to_str().ok_or(NotText))
+    }
+
+    /// The text at `path`, or what is wrong with it as a fragment that completes "/the/path …".
+    pub(super) fn read(&self, path: &Path) -> Result<String, String> {
+        match self.files.get(path) {
+            Some(text) => Ok(text.clone()),
+            None => read_from_disk(path).map_err(|error| tell(&error)),
+        }
+    }
+}
+
+impl fmt::Debug for Environment {
+    // Values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("parallelism", &self.parallelism)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The variable is set, but not to UTF-8.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NotText;
+
+fn read_from_disk(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    // One byte more than is allowed tells a longer file, even one without an end.
+    let read = File::open(path)?.take(LONGEST_FILE + 1).read_to_string(&mut text)?;
+    if u64::try_from(read).is_ok_and(|read| read <= LONGEST_FILE) {
+        Ok(text)
+    } else {
+        Err(io::ErrorKind::FileTooLarge.into())
+    }
+}
+
+fn tell(error: &io::Error) -> String {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "io::ErrorKind grows with the standard library"
+    )]
+    match error.kind() {
+        io::ErrorKind::NotFound => "does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "may not be read by this process".to_owned(),
+        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
+        io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
+        io::ErrorKind::FileTooLarge => "is longer than 1 MiB".to_owned(),
+        _ => format!("can't be read: {error}"),
+    }
+}
+
+/// Bytes: 1 MiB.
+const LONGEST_FILE: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_variable() {
+        let environment = Environment::empty().with_variable("PASSWORD", "s3cr3t");
+
+        assert!(!format!("{environment:?}").contains("s3cr3t"));
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_refused() {
+        assert!(Environment::empty().read(Path::new("/dev/zero")).is_err());
+    }
+}

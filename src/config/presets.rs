@@ -1,0 +1,49 @@
+//! `idp_presets.yaml`: what is known of identity providers, as data.
+
+use crate::config::field::Field;
+use crate::config::spelling;
+use crate::config::stanza::Reading;
+use crate::config::tree::{self, Entry, Value};
+
+/// The keys of the preset that was picked. Those of the default stand in for one that does not exist,
+/// so that a misspelled name is the only problem told.
+pub(super) fn entries_of(preset: Field<String>, reading: &mut Reading) -> Vec<Entry> {
+    let presets = all();
+    let name = match preset {
+        Field::LeftOut(_) | Field::Mistyped(_) => DEFAULT.to_owned(),
+        Field::Given(typed) if presets.iter().any(|preset| preset.name == typed.value) => {
+            typed.value
+        }
+        Field::Given(typed) => {
+            let names: Vec<_> = presets.iter().map(|preset| preset.name.as_str()).collect();
+            let fix = match spelling::nearest(&typed.value, names.iter().copied()) {
+                Some(meant) => format!("did you mean {meant}?"),
+                None => {
+                    format!("use one of {}; {DEFAULT} fits any OpenID provider", names.join(", "))
+                }
+            };
+            reading.tell(typed.problem("is not a known preset", fix));
+            DEFAULT.to_owned()
+        }
+    };
+    let picked = presets.into_iter().find(|preset| preset.name == name);
+    picked.map_or_else(Vec::new, |preset| entries(preset.node.value))
+}
+
+fn all() -> Vec<Entry> {
+    // A test reads every preset, so the file is not at fault at run time.
+    tree::parse(PRESETS).map_or_else(|_| Vec::new(), |document| entries(document.value))
+}
+
+fn entries(value: Value) -> Vec<Entry> {
+    if let Value::Map(entries) = value { entries } else { Vec::new() }
+}
+
+#[cfg(test)]
+pub(super) fn names() -> Vec<String> {
+    all().into_iter().map(|preset| preset.name).collect()
+}
+
+pub(super) const DEFAULT: &str = "oidc";
+
+const PRESETS: &str = include_str!("idp_presets.yaml");

@@ -1,0 +1,325 @@
+//! Whole files: those in `tests/config/valid` load, those in `tests/config/invalid` say what is wrong
+//! as in the `.expected` beside them. To write these anew: `UPDATE_EXPECTED=1 cargo test config`,
+//! then read the difference.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
+
+use crate::config::check::SAMPLES;
+use crate::config::{Config, Environment, Problems, load, presets};
+use crate::idp::ClientAuthentication;
+use crate::oauth::PublicUrl;
+use crate::policy::{Access, AccessEntry};
+use crate::secret;
+
+/// In every secret of these tests, and in no message.
+const CANARY: &str = "s3cr3t";
+
+fn key(seed: &str) -> String {
+    STANDARD.encode(secret::sha256(seed.as_bytes()))
+}
+
+fn environment() -> Environment {
+    Environment::empty()
+        .with_parallelism(NonZeroUsize::new(4).unwrap())
+        .with_variable("DOMAIN", "example.com")
+        .with_variable("EMPTY", "")
+        .with_variable("HOSTILE", "a\nidp: { issuer: x }")
+        .with_variable("INSECURE_URL", "http://user:s3cr3t@login.example")
+        .with_variable("IDP_CLIENT_SECRET", "s3cr3t from the environment\n")
+        .with_variable("DOORMAN_PREVIOUS_SEALING_KEY", &key("previous"))
+        .with_file("/run/secrets/idp/client-secret", "s3cr3t from a file\n")
+        .with_file("/run/secrets/doorman/sealing-key", key("current") + "\n")
+        .with_file("/run/secrets/empty", "\n")
+        .with_file("/run/secrets/short", STANDARD.encode("s3cr3t but short"))
+        .with_file("/run/secrets/not-encoded", "s3cr3t that was typed by hand!")
+        .with_file("/run/secrets/not-random", STANDARD.encode("s3cr3t".repeat(6)))
+        .with_file("/run/secrets/sample", SAMPLES[0])
+}
+
+fn loaded(yaml: &str) -> Result<Config, Problems> {
+    load(Path::new("config.yaml"), &environment().with_file("config.yaml", yaml))
+}
+
+/// The smallest file that loads, with `more` at its end.
+fn minimal_and(more: &str) -> String {
+    format!(
+        "resources:
+  - url: https://tools.example.com/mcp
+    upstream: http://127.0.0.1:3000/mcp
+    access: any
+sealing_keys: [{{ file: /run/secrets/doorman/sealing-key }}]
+idp:
+  issuer: https://login.example.com
+  client_id: doorman
+{more}"
+    )
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn cases(folder: &str) -> Vec<PathBuf> {
+    let mut cases: Vec<_> = fs::read_dir(root().join("tests/config").join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    cases.sort();
+    cases
+}
+
+#[test]
+fn every_valid_file_loads() {
+    let cases = cases("valid");
+
+    assert!(cases.len() >= 5, "only {} cases were found", cases.len());
+    for case in cases {
+        if let Err(problems) = loaded(&fs::read_to_string(&case).unwrap()) {
+            panic!("{}:\n{problems}", case.display());
+        }
+    }
+}
+
+#[test]
+fn every_invalid_file_is_told_as_expected() {
+    let cases = cases("invalid");
+    let update = std::env::var_os("UPDATE_EXPECTED").is_some();
+
+    assert!(cases.len() >= 40, "only {} cases were found", cases.len());
+    for case in cases {
+        let Err(problems) = loaded(&fs::read_to_string(&case).unwrap()) else {
+            panic!("{} loads", case.display());
+        };
+        let told = format!("{problems}\n");
+        let beside = case.with_extension("expected");
+        if update {
+            fs::write(&beside, &told).unwrap();
+        }
+        assert_eq!(told, fs::read_to_string(&beside).unwrap(), "{}", case.display());
+        assert!(!told.contains(CANARY), "{} tells a secret", case.display());
+    }
+}
+
+#[test]
+fn the_example_loads_and_means_what_its_comments_say() {
+    let config = loaded(&fs::read_to_string(root().join("config.example.yaml")).unwrap()).unwrap();
+    let defaults = loaded(&minimal_and("")).unwrap();
+
+    assert_eq!(config.resources.len(), 2);
+    assert_eq!(config.sealing_keys.len(), 2);
+    assert_eq!(config.issuer, defaults.issuer);
+    assert_eq!(config.tokens, defaults.tokens);
+    assert_eq!(config.registration, defaults.registration);
+    assert_eq!(config.identity_headers, defaults.identity_headers);
+    assert_eq!(config.log, defaults.log);
+    assert_eq!(config.listen.address, defaults.listen.address);
+    assert_eq!(config.health.address, defaults.health.address);
+    assert_eq!(config.idp.scopes, defaults.idp.scopes);
+    assert_eq!(config.idp.user_key, defaults.idp.user_key);
+    assert_eq!(config.idp.groups_claim, defaults.idp.groups_claim);
+}
+
+/// A key that is read but not in the example would be known to nobody.
+#[test]
+fn the_example_has_every_key_that_is_read() {
+    let example = fs::read_to_string(root().join("config.example.yaml")).unwrap();
+    let mut seen = 0;
+
+    for file in fs::read_dir(root().join("src/config/raw")).unwrap() {
+        let source = fs::read_to_string(file.unwrap().path()).unwrap();
+        for call in [".ask(", ".stanza("] {
+            for after in source.split(call).skip(1) {
+                let name = after.trim_start().strip_prefix('"').unwrap().split('"').next().unwrap();
+                assert!(example.contains(&format!("{name}:")), "{name}");
+                seen += 1;
+            }
+        }
+    }
+
+    assert!(seen >= 35, "only {seen} keys were found");
+}
+
+#[test]
+fn the_example_holds_nothing_that_could_be_a_secret() {
+    let example = fs::read_to_string(root().join("config.example.yaml")).unwrap();
+
+    for word in example.split(|c: char| !c.is_ascii_alphanumeric() && !"+/=_-".contains(c)) {
+        assert!(word.len() < 40 || word.starts_with("---"), "{word}");
+    }
+}
+
+#[test]
+fn what_was_left_out_has_its_default() {
+    let config = loaded(&minimal_and("")).unwrap();
+
+    assert_eq!(config.listen.address, "[::]:8080".parse().unwrap());
+    assert_eq!(config.listen.fallback, Some("0.0.0.0:8080".parse().unwrap()));
+    assert_eq!(config.health.address, "[::]:9090".parse().unwrap());
+    assert_eq!(config.health.fallback, Some("0.0.0.0:9090".parse().unwrap()));
+    assert_eq!(config.workers.get(), 4);
+    assert_eq!(config.issuer, PublicUrl::parse("https://tools.example.com").unwrap());
+    assert_eq!(config.tokens.access, Duration::from_hours(1));
+    assert_eq!(config.tokens.refresh, Duration::from_hours(14 * 24));
+    assert_eq!(config.tokens.grant, Duration::from_hours(12));
+    assert_eq!(config.resources[0].access, Access::Anyone);
+    assert!(config.resources[0].scopes.is_empty());
+    assert!(config.registration.dynamic);
+    assert!(config.registration.redirect_schemes.contains(&"cursor".to_owned()));
+    assert!(config.idp.client_secret.is_none());
+    assert!(config.allowed_origins.is_empty());
+}
+
+#[test]
+fn an_address_that_was_typed_has_no_fallback() {
+    let config = loaded(&minimal_and("listen: \"[::]:8080\"")).unwrap();
+
+    assert_eq!(config.listen.fallback, None);
+}
+
+#[test]
+fn there_are_never_more_default_workers_than_may_be_typed() {
+    let environment = environment()
+        .with_parallelism(NonZeroUsize::new(512).unwrap())
+        .with_file("config.yaml", minimal_and(""));
+
+    assert_eq!(load(Path::new("config.yaml"), &environment).unwrap().workers.get(), 256);
+}
+
+#[test]
+fn secrets_come_without_the_newline_at_their_end() {
+    for (source, expected) in [
+        ("{ file: /run/secrets/idp/client-secret }", "s3cr3t from a file"),
+        ("{ file: \"${NONE:-/run/secrets}/idp/client-secret\" }", "s3cr3t from a file"),
+        ("{ env: IDP_CLIENT_SECRET }", "s3cr3t from the environment"),
+        ("{ insecure_inline: \"$${s3cr3t} ${NONE}\" }", "$${s3cr3t} ${NONE}"),
+    ] {
+        let config = loaded(&minimal_and(&format!("  client_secret: {source}"))).unwrap();
+        assert_eq!(config.idp.client_secret.unwrap().expose(), expected);
+    }
+}
+
+#[test]
+fn a_variable_cannot_become_yaml() {
+    let config = loaded(&minimal_and("  groups_claim: ${HOSTILE}")).unwrap();
+
+    assert_eq!(config.idp.groups_claim, "a\nidp: { issuer: x }");
+    assert_eq!(config.idp.issuer, "https://login.example.com");
+}
+
+#[test]
+fn access_is_one_value_or_a_list_in_lower_case_where_case_means_nothing() {
+    let yaml = minimal_and("").replace(
+        "access: any",
+        "access: [{ groups: Ops, emails: [Ada@Example.com] }, { email_domains: Example.COM }]",
+    );
+
+    let config = loaded(&yaml).unwrap();
+
+    let Access::Only(entries) = &config.resources[0].access else { panic!("anyone") };
+    assert_eq!(
+        entries[0],
+        AccessEntry {
+            groups: vec!["Ops".to_owned()],
+            emails: vec!["ada@example.com".to_owned()],
+            ..AccessEntry::default()
+        }
+    );
+    assert_eq!(entries[1].email_domains, ["example.com"]);
+}
+
+#[test]
+fn every_preset_logs_people_in() {
+    let names = presets::names();
+
+    assert!(names.len() >= 6, "only {names:?}");
+    assert!(names.contains(&presets::DEFAULT.to_owned()));
+    for name in names {
+        let config = loaded(&minimal_and(&format!("  preset: {name}")))
+            .unwrap_or_else(|problems| panic!("{name}: {problems}"));
+        assert!(config.idp.scopes.contains(&"openid".to_owned()), "{name}");
+        // We do not ask for the IdP's refresh tokens, and some refuse scopes that they don't know.
+        assert!(!config.idp.scopes.contains(&"offline_access".to_owned()), "{name}");
+        assert!(!config.idp.user_key.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn what_the_operator_sets_replaces_the_preset() {
+    let config = loaded(&minimal_and(
+        "  preset: oidc\n  user_key: [employee]\n  client_authentication: post\n  scopes: [openid]",
+    ))
+    .unwrap();
+
+    assert_eq!(config.idp.user_key, ["employee"]);
+    assert_eq!(config.idp.client_authentication, ClientAuthentication::Post);
+    assert_eq!(config.idp.scopes, ["openid"]);
+}
+
+#[test]
+fn files_that_were_not_given_are_read_from_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, sealing_key) = (folder.path().join("config.yaml"), folder.path().join("key"));
+    let yaml = minimal_and("")
+        .replace("/run/secrets/doorman/sealing-key", &sealing_key.display().to_string());
+    fs::write(&config, yaml).unwrap();
+    fs::write(&sealing_key, key("on disk")).unwrap();
+
+    assert!(load(&config, &Environment::of_this_process()).is_ok());
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let problems = load(Path::new("/nowhere/config.yaml"), &environment()).unwrap_err();
+
+    insta::assert_snapshot!(problems, @"
+    /nowhere/config.yaml: does not exist
+      fix: create it (config.example.yaml shows every key), or name another with --config
+
+    1 problem in /nowhere/config.yaml
+    ");
+}
+
+/// One level unfolds to a hundred entries, six levels to 10^12.
+#[test]
+fn an_alias_bomb_is_defused() {
+    let levels = (1..7).map(|level| {
+        let aliases = vec![format!("*a{}", level - 1); 100].join(",");
+        format!("a{level}: &a{level} [{aliases}]")
+    });
+    let yaml: Vec<_> = std::iter::once("a0: &a0 [x]".to_owned()).chain(levels).collect();
+
+    let problems = loaded(&yaml.join("\n")).unwrap_err();
+
+    assert_eq!(problems.len(), 1);
+    assert!(problems.to_string().contains("is too much for a configuration"), "{problems}");
+}
+
+#[test]
+fn debug_of_a_configuration_shows_no_secret() {
+    let config = loaded(&minimal_and("  client_secret: { env: IDP_CLIENT_SECRET }")).unwrap();
+
+    let shown = format!("{config:?}");
+
+    assert!(!shown.contains(CANARY));
+    assert!(!shown.contains(&key("current")));
+}
+
+proptest! {
+    /// Whatever was typed, there is an answer, and a refusal has a reason.
+    #[test]
+    fn no_file_is_answered_with_silence(lines in prop::collection::vec(
+        "( |  |- )?(url|idp|issuer|access|tokens|sealing_keys|<<|&a|[*]a)?:? ?[a-z0-9{}\\[\\]:$\"'|>&*!-]{0,8}", 0..12,
+    )) {
+        if let Err(problems) = loaded(&lines.join("\n")) {
+            prop_assert!(!problems.is_empty());
+        }
+    }
+}
