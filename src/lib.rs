@@ -4,6 +4,7 @@ pub mod app;
 pub mod authorization_server;
 pub mod browser;
 pub mod chance;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod grants;

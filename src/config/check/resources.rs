@@ -9,7 +9,7 @@ use crate::config::stanza::Reading;
 use crate::oauth::public_url::NotPublic;
 use crate::oauth::scope::is_scope_name;
 use crate::oauth::{PublicUrl, Scopes};
-use crate::proxy::UpstreamUrl;
+use crate::wire::UpstreamUrl;
 
 /// The issuer, and the resources without two that could be taken for each other.
 pub(super) fn check(

@@ -1,0 +1,55 @@
+//! The command line: arguments and printing only.
+
+mod check;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Puts OAuth in front of an MCP server that knows nothing of it.
+#[derive(Debug, Parser)]
+#[command(name = "mcp-doorman", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar.
+    Serve(ConfigArgument),
+    /// Say whether a config file is valid, without starting or reaching anything.
+    Check(ConfigArgument),
+}
+
+#[derive(Args, Debug)]
+struct ConfigArgument {
+    /// The config file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/mcp-doorman/config.yaml")]
+    config: PathBuf,
+}
+
+impl Cli {
+    pub fn run(&self) -> ExitCode {
+        match &self.command {
+            Command::Serve(argument) => serve::run(&argument.config),
+            Command::Check(argument) => check::run(&argument.config),
+        }
+    }
+}
+
+/// Tell the operator something went wrong.
+#[expect(clippy::print_stderr, reason = "the command line speaks to the terminal")]
+fn complain(text: &dyn std::fmt::Display) {
+    eprintln!("{text}");
+}
+
+const FAILED: u8 = 1;
+const BAD_CONFIG: u8 = 2;
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done, or stopped as asked
+  1  could not start, or was stopped before everything had finished
+  2  the command line or the config is not valid";
