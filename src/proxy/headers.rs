@@ -37,20 +37,7 @@ pub fn for_upstream(
     identity: &IdentityValues,
     peer: IpAddr,
 ) {
-    let nominated = nominated(headers);
-    let unwanted: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            is_of_this_hop(name)
-                || is_our_business(name)
-                || names.reads_as_ours(name.as_str())
-                || nominated.iter().any(|nominated| nominated == name.as_str())
-        })
-        .cloned()
-        .collect();
-    for name in &unwanted {
-        headers.remove(name);
-    }
+    remove(headers, |name| is_our_business(name) || names.reads_as_ours(name.as_str()));
     strip_own_cookies(headers);
     headers.insert(HOST, resource.upstream.host.clone());
     headers.insert(names.user.clone(), identity.user.clone());
@@ -74,20 +61,9 @@ pub fn for_upstream(
 /// Make the headers of the upstream's answer fit for the client: a hostile upstream shares our origin,
 /// so it may not set our cookies, nor send clients to another authorization server.
 pub fn from_upstream(headers: &mut HeaderMap) {
-    let nominated = nominated(headers);
-    let unwanted: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            is_of_this_hop(name)
-                || **name == WWW_AUTHENTICATE
-                || name.as_str().starts_with("access-control-")
-                || nominated.iter().any(|nominated| nominated == name.as_str())
-        })
-        .cloned()
-        .collect();
-    for name in &unwanted {
-        headers.remove(name);
-    }
+    remove(headers, |name| {
+        *name == WWW_AUTHENTICATE || name.as_str().starts_with("access-control-")
+    });
     if headers.contains_key(SET_COOKIE) {
         let kept: Vec<HeaderValue> = headers
             .get_all(SET_COOKIE)
@@ -99,6 +75,23 @@ pub fn from_upstream(headers: &mut HeaderMap) {
         for cookie in kept {
             headers.append(SET_COOKIE, cookie);
         }
+    }
+}
+
+/// Remove what belongs to this hop alone, and what is `unwanted` besides.
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let nominated = nominated(headers);
+    let names: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            is_of_this_hop(name)
+                || unwanted(name)
+                || nominated.iter().any(|nominated| nominated == name.as_str())
+        })
+        .cloned()
+        .collect();
+    for name in names {
+        headers.remove(name);
     }
 }
 
