@@ -38,7 +38,7 @@ pub async fn await_upstreams(upstreams: Vec<UpstreamUrl>, readiness: Arc<Readine
 pub async fn confirm_generations(grants: Grants, mut seen: mpsc::Receiver<(GrantId, u32)>) {
     while let Some((grant, generation)) = seen.recv().await {
         if let Err(fault) = grants.confirm(grant, generation).await {
-            tracing::warn!(%grant, %fault, "generation not confirmed");
+            tracing::warn!(grant_id = %grant, %fault, "generation not confirmed");
         }
     }
 }

@@ -143,7 +143,11 @@ fn serve_health(
 
 fn announce(config: &Config, address: SocketAddr) {
     for resource in &config.resources {
-        tracing::info!(resource = %resource.url, upstream = %resource.upstream.authority, "serving");
+        tracing::info!(
+            resource = %resource.url,
+            upstream = %resource.upstream.authority,
+            "serving",
+        );
     }
     tracing::info!(
         %address,

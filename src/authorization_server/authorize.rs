@@ -68,7 +68,7 @@ pub fn handle(
     match show_consent(server, &Form::parse(query.as_bytes()), headers, arrival) {
         Ok(response) => response,
         Err(fault) => {
-            tracing::info!(request = %arrival.id, %fault, "authorization request refused");
+            tracing::info!(request_id = %arrival.id, %fault, "authorization request refused");
             server.pages.problem(&problem(fault), arrival.id)
         }
     }
@@ -87,7 +87,14 @@ fn show_consent(
     };
     let ticket = consent::issue_ticket(&server.ring, server.chance, &browser, &asked, arrival.at)
         .map_err(|_| Fault::Unavailable)?;
-    tracing::info!(request = %arrival.id, client = %client.digest, client_name = client.name, redirect_to = asked.redirect_uri.destination(), resource = asked.resource, "consent page shown");
+    tracing::info!(
+        request_id = %arrival.id,
+        client_id = %client.digest,
+        client_name = client.name,
+        redirect_to = asked.redirect_uri.destination(),
+        resource = asked.resource,
+        "consent page shown",
+    );
     let mut response =
         server.pages.consent(&page(server, &client, &asked, &resource, ticket, arrival.at));
     let cookie = server.cookies.set_browser(&browser).ok_or(Fault::Unavailable)?;

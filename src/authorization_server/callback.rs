@@ -54,9 +54,15 @@ pub async fn handle(
     match finish(server, &form, headers, arrival, &mut pending).await {
         Ok(response) => response,
         Err(fault) => {
-            let whose = whose(&fault);
-            let client = pending.as_ref().map(|pending| pending.request.client.to_string());
-            tracing::warn!(request = %arrival.id, client, %fault, whose, "login not finished");
+            let whose_fault = whose(&fault);
+            let client_id = pending.as_ref().map(|pending| pending.request.client.to_string());
+            tracing::warn!(
+                request_id = %arrival.id,
+                client_id,
+                %fault,
+                whose_fault,
+                "login not finished",
+            );
             answer_to(server, &fault, pending.as_ref(), arrival)
         }
     }
@@ -145,7 +151,14 @@ async fn issue_code(
         expires: arrival.at.after(CODE_LIFETIME),
     };
     let code = server.ring.seal(&CODE, &code).map_err(|_| Fault::Unavailable)?;
-    tracing::info!(request = %arrival.id, client = %request.client, grant = %pending.grant, user = who, redirect_to = request.redirect_uri.destination(), "signed in, code sent to the client");
+    tracing::info!(
+        request_id = %arrival.id,
+        client_id = %request.client,
+        grant_id = %pending.grant,
+        user = who,
+        redirect_to = request.redirect_uri.destination(),
+        "signed in, code sent to the client",
+    );
     let mut parameters = vec![("code", code.as_str()), ("iss", server.issuer.as_str())];
     parameters.extend(request.state.as_deref().map(|state| ("state", state)));
     Ok(request.redirect_uri.with(&parameters))

@@ -33,7 +33,7 @@ pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arr
     match answered(server, request, arrival).await {
         Ok(response) => response,
         Err(fault) => {
-            tracing::info!(request = %arrival.id, %fault, "consent not taken");
+            tracing::info!(request_id = %arrival.id, %fault, "consent not taken");
             server.pages.problem(&problem(&fault), arrival.id)
         }
     }
@@ -56,7 +56,11 @@ async fn answered(
             approved(server, ticket, logins, arrival).await
         }
         Ok(Some("deny")) => {
-            tracing::info!(request = %arrival.id, client = %ticket.request().client, "consent denied");
+            tracing::info!(
+                request_id = %arrival.id,
+                client_id = %ticket.request().client,
+                "consent denied",
+            );
             let denied = redirect_error(server, ticket.request(), ErrorCode::AccessDenied);
             denied.ok_or(Fault::Unavailable)
         }
@@ -82,7 +86,13 @@ async fn approved(
     };
     let (client, grant) = (pending.request.client, pending.grant);
     let state = state_for(server, pending).await.map_err(|_| Fault::Unavailable)?;
-    tracing::info!(request = %arrival.id, %client, %grant, idp = server.idp.issuer(), "consent given, sent to the IdP");
+    tracing::info!(
+        request_id = %arrival.id,
+        client_id = %client,
+        grant_id = %grant,
+        idp = server.idp.issuer(),
+        "consent given, sent to the IdP",
+    );
     let url = server.idp.begin(LoginFor::Client(consent), &discovered, &secret, &state);
     let mut response = answer::see_other(url.as_str()).ok_or(Fault::Unavailable)?;
     // MCP security best practices: set only now, after approval.

@@ -27,13 +27,24 @@ pub async fn redeem(
     let grant = server.grants.redeem(code.grant).await.map_err(|fault| match fault {
         RedeemFault::Unknown => BAD_CODE,
         RedeemFault::Reused => {
-            tracing::warn!(request = %arrival.id, client = %client.digest, grant = %code.grant, "code used twice, grant ended");
+            tracing::warn!(
+                request_id = %arrival.id,
+                client_id = %client.digest,
+                grant_id = %code.grant,
+                "code used twice, grant ended",
+            );
             BAD_CODE
         }
         RedeemFault::Store(_) => UNAVAILABLE,
     })?;
     let issued = issue::tokens(server, client, &grant, &resource, &grant.scopes, arrival.at)?;
-    tracing::info!(request = %arrival.id, client = %client.digest, grant = %grant.id, user = grant.person.key, "code redeemed, tokens issued");
+    tracing::info!(
+        request_id = %arrival.id,
+        client_id = %client.digest,
+        grant_id = %grant.id,
+        user = grant.person.key,
+        "code redeemed, tokens issued",
+    );
     Ok(issued)
 }
 

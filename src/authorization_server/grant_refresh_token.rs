@@ -24,16 +24,30 @@ pub async fn refresh(
     let read = server.grants.read(token.grant).await.map_err(|_| UNAVAILABLE)?.ok_or(BAD_TOKEN)?;
     let resource = resource::granted(server, form, &read.grant)?;
     let scopes = narrowed(&read.grant, one(form, "scope")?)?;
-    let grant = server.grants.advance(read, token.generation).await.map_err(|fault| match fault {
-        AdvanceFault::Ended => BAD_TOKEN,
-        AdvanceFault::Theft => {
-            tracing::warn!(request = %arrival.id, client = %client.digest, grant = %token.grant, generation = token.generation, "replaced refresh token presented, grant ended");
-            BAD_TOKEN
-        }
-        AdvanceFault::Store(_) => UNAVAILABLE,
-    })?;
+    let grant =
+        server.grants.advance(read, token.generation).await.map_err(|fault| match fault {
+            AdvanceFault::Ended => BAD_TOKEN,
+            AdvanceFault::Theft => {
+                tracing::warn!(
+                    request_id = %arrival.id,
+                    client_id = %client.digest,
+                    grant_id = %token.grant,
+                    generation = token.generation,
+                    "replaced refresh token presented, grant ended",
+                );
+                BAD_TOKEN
+            }
+            AdvanceFault::Store(_) => UNAVAILABLE,
+        })?;
     let issued = issue::tokens(server, client, &grant, &resource, &scopes, arrival.at)?;
-    tracing::info!(request = %arrival.id, client = %client.digest, grant = %grant.id, user = grant.person.key, generation = grant.generations.newest(), "tokens refreshed");
+    tracing::info!(
+        request_id = %arrival.id,
+        client_id = %client.digest,
+        grant_id = %grant.id,
+        user = grant.person.key,
+        generation = grant.generations.newest(),
+        "tokens refreshed",
+    );
     Ok(issued)
 }
 

@@ -57,7 +57,12 @@ pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arr
     match register(server, request, arrival).await {
         Ok(response) => response,
         Err(refused) => {
-            tracing::info!(request = %arrival.id, error = refused.code.as_str(), fault = refused.description, "registration refused");
+            tracing::info!(
+                request_id = %arrival.id,
+                error = refused.code.as_str(),
+                fault = refused.description,
+                "registration refused",
+            );
             refused.into_response()
         }
     }
@@ -93,7 +98,13 @@ async fn register(
     if client_id.len() > LONGEST_CLIENT_ID {
         return Err(TOO_MUCH);
     }
-    tracing::info!(request = %arrival.id, client = %ClientDigest::of(&client_id), client_name = registration.name, redirect_uris = ?registration.redirect_uris, "client registered");
+    tracing::info!(
+        request_id = %arrival.id,
+        client_id = %ClientDigest::of(&client_id),
+        client_name = registration.name,
+        redirect_uris = ?registration.redirect_uris,
+        "client registered",
+    );
     let mut grant_types = vec!["authorization_code"];
     grant_types.extend(registration.refreshes.then_some("refresh_token"));
     let registered = Registered {

@@ -16,7 +16,12 @@ pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arr
     match revoke(server, request, arrival).await {
         Ok(()) => done(),
         Err(refused) => {
-            tracing::info!(request = %arrival.id, error = refused.code.as_str(), fault = refused.description, "revocation refused");
+            tracing::info!(
+                request_id = %arrival.id,
+                error = refused.code.as_str(),
+                fault = refused.description,
+                "revocation refused",
+            );
             refused.into_response()
         }
     }
@@ -36,7 +41,12 @@ async fn revoke(
         return Err(ANOTHER_CLIENTS);
     }
     server.grants.end(grant).await.map_err(|_| UNAVAILABLE)?;
-    tracing::info!(request = %arrival.id, client = %client.digest, %grant, "grant revoked by its client");
+    tracing::info!(
+        request_id = %arrival.id,
+        client_id = %client.digest,
+        grant_id = %grant,
+        "grant revoked by its client",
+    );
     Ok(())
 }
 

@@ -16,7 +16,12 @@ pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arr
     match exchange(server, request, arrival).await {
         Ok(response) => response,
         Err(refused) => {
-            tracing::info!(request = %arrival.id, error = refused.code.as_str(), fault = refused.description, "token request refused");
+            tracing::info!(
+                request_id = %arrival.id,
+                error = refused.code.as_str(),
+                fault = refused.description,
+                "token request refused",
+            );
             refused.into_response()
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! No script, nothing loaded from elsewhere; every text from outside is escaped by the template engine.
 
-use http::StatusCode;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 use serde::Serialize;
@@ -76,7 +77,11 @@ impl Pages {
             link => Value::from(Serde(&problem.link)),
             request => request.to_string(),
         };
-        self.render(problem.status, "problem.html", values)
+        let mut response = self.render(problem.status, "problem.html", values);
+        if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("30"));
+        }
+        response
     }
 
     fn render(&self, status: StatusCode, template: &str, values: Value) -> Response {

@@ -29,17 +29,32 @@ pub async fn admit(
     let token = match verifier.verify(token, &resource.digest, arrival.at).await {
         Ok(token) => token,
         Err(TokenFault::Bad(reason)) => {
-            tracing::info!(request = %arrival.id, resource = %resource.url, fault = %reason, "access token refused");
+            tracing::info!(
+                request_id = %arrival.id,
+                resource = %resource.url,
+                fault = %reason,
+                "access token refused",
+            );
             return Err(challenges.invalid_token());
         }
         Err(TokenFault::Unjudged(fault)) => {
-            tracing::error!(request = %arrival.id, fault = %fault, "access token could not be judged");
+            tracing::error!(
+                request_id = %arrival.id,
+                fault = %fault,
+                "access token could not be judged",
+            );
             return Err(challenge::unjudged());
         }
     };
     let (grant, client) = (token.facts().grant, token.facts().client);
     policy::decide(token, resource).map_err(|denied| {
-        tracing::info!(request = %arrival.id, grant = %grant, client = %client, fault = %denied, "request denied");
+        tracing::info!(
+            request_id = %arrival.id,
+            grant_id = %grant,
+            client_id = %client,
+            fault = %denied,
+            "request denied",
+        );
         match denied {
             Denied::Scopes(_) => challenges.insufficient_scope(),
             Denied::Rules => challenge::not_allowed(),

@@ -87,7 +87,13 @@ fn failed(fault: &UpstreamFault, url: &crate::oauth::PublicUrl, arrival: Arrival
             "the request's body is malformed or broke off",
         ),
     };
-    tracing::warn!(request = %arrival.id, resource = %url, %fault, whose = whose(fault), "request not answered");
+    tracing::warn!(
+        request_id = %arrival.id,
+        resource = %url,
+        %fault,
+        whose_fault = whose(fault),
+        "request not answered",
+    );
     answer::json_rpc_error(status, code, text)
 }
 
