@@ -4,8 +4,10 @@ mod background;
 mod build;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tracing::Dispatch;
@@ -21,7 +23,7 @@ use crate::protected_resource::challenge::Unwritable;
 use crate::proxy::Upstream;
 use crate::router::Front;
 use crate::seal::SealFault;
-use crate::server;
+use crate::server::{self, Deadlines, DrainSettings, Drained, WorkerSettings};
 
 use build::Built;
 
@@ -36,10 +38,8 @@ pub struct Surroundings {
 /// Why nothing was started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartFault {
-    #[error("can't listen on {address}: {error}")]
-    Listen { address: SocketAddr, error: std::io::Error },
-    #[error("can't start a worker thread: {0}")]
-    Worker(std::io::Error),
+    #[error(transparent)]
+    Server(#[from] server::StartFault),
     #[error("can't prepare connections to the IdP: {0}")]
     Idp(#[from] NoConnection),
     #[error("can't use the sealing keys: {0}")]
@@ -82,7 +82,7 @@ pub async fn start(config: Config, surroundings: Surroundings) -> Result<Running
         .into_iter()
         .map(|task| tokio::spawn(task.with_subscriber(surroundings.log.clone())))
         .collect();
-    announce(&config, public.address);
+    announce(&config, public.address());
     Ok(Running { public, health, readiness, background })
 }
 
@@ -90,21 +90,22 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Running {
     pub fn address(&self) -> SocketAddr {
-        self.public.address
+        self.public.address()
     }
 
     pub fn health_address(&self) -> SocketAddr {
-        self.health.address
+        self.health.address()
     }
 
-    /// Stop accepting, let what is under way finish, then end.
-    pub async fn stop(self) {
+    /// Stop accepting, let what is under way finish, then end. Called again meanwhile, end at once.
+    pub async fn stop(&self) -> Drained {
         self.readiness.stopping();
-        self.public.drain().await;
-        self.health.drain().await;
-        for task in self.background {
+        let drained = self.public.drain(DRAIN).await;
+        self.health.drain(DRAIN).await;
+        for task in &self.background {
             task.abort();
         }
+        drained
     }
 }
 
@@ -123,8 +124,8 @@ fn serve_public(
             async move { front.answer(&upstream, request, peer).await }
         }
     };
-    server::start(config.listen, config.workers.get(), log, make_handler)
-        .map_err(|error| StartFault::Listen { address: config.listen.address, error })
+    let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };
+    Ok(server::start(config.listen, config.workers, &settings, make_handler)?)
 }
 
 fn serve_health(
@@ -137,8 +138,8 @@ fn serve_health(
         let readiness = Arc::clone(&readiness);
         move |request, _peer| std::future::ready(health::answer(&readiness, &request))
     };
-    server::start(config.health, 1, log, make_handler)
-        .map_err(|error| StartFault::Listen { address: config.health.address, error })
+    let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };
+    Ok(server::start(config.health, NonZeroUsize::MIN, &settings, make_handler)?)
 }
 
 fn announce(config: &Config, address: SocketAddr) {
@@ -157,3 +158,7 @@ fn announce(config: &Config, address: SocketAddr) {
         "started; state is in memory: a restart signs everybody out"
     );
 }
+
+/// Within the 30 s that Kubernetes grants by default.
+const DRAIN: DrainSettings =
+    DrainSettings { keep_accepting: Duration::ZERO, finish_within: Duration::from_secs(25) };

@@ -11,6 +11,7 @@ use crate::chance::Chance;
 use crate::cli::{BAD_CONFIG, FAILED, complain};
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment};
+use crate::server::Drained;
 use crate::telemetry::{self, Stdout};
 
 pub fn run(path: &Path) -> ExitCode {
@@ -50,12 +51,19 @@ async fn serve(config: Config) -> ExitCode {
     };
     asked_to_stop(&mut terminate, &mut interrupt).await;
     tracing::info!("stopping: what is under way may finish; a second signal ends it at once");
-    tokio::select! {
-        () = running.stop() => {
+    let drained = tokio::select! {
+        drained = running.stop() => drained,
+        () = asked_to_stop(&mut terminate, &mut interrupt) => running.stop().await,
+    };
+    match drained {
+        Drained::Everything => {
             tracing::info!("stopped");
             ExitCode::SUCCESS
         }
-        () = asked_to_stop(&mut terminate, &mut interrupt) => ExitCode::from(FAILED),
+        Drained::CutShort => {
+            tracing::warn!("stopped before everything had finished");
+            ExitCode::from(FAILED)
+        }
     }
 }
 

@@ -63,7 +63,7 @@ pub struct ResourceSettings {
     pub name: Option<String>,
     pub upstream: UpstreamUrl,
     pub access: Access,
-    /// What a token for this resource can be asked to hold; may be empty.
+    /// What a token for this resource must hold; may be empty.
     pub scopes: Scopes,
 }
 

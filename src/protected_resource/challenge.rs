@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode};
 use crate::oauth::ErrorCode;
 use crate::policy::Resource;
 use crate::protected_resource::metadata;
+use crate::wire::answer::{FORBIDDEN, INVALID_REQUEST, UNAUTHORIZED, UNAVAILABLE};
 use crate::wire::{Response, answer};
 
 /// The challenges of one resource, written once.
@@ -102,8 +103,3 @@ fn challenge(resource: &Resource, error: Option<ErrorCode>) -> Result<HeaderValu
     let text = format!("Bearer {error}resource_metadata=\"{origin}{path}\"{scope}");
     HeaderValue::from_str(&text).map_err(|_| Unwritable)
 }
-
-const UNAUTHORIZED: i32 = -32001;
-const FORBIDDEN: i32 = -32003;
-const UNAVAILABLE: i32 = -32005;
-const INVALID_REQUEST: i32 = -32600;

@@ -51,7 +51,11 @@ fn is_local(origin: &HeaderValue) -> bool {
 
 /// A page of a foreign origin: 403 before anything else is looked at.
 pub fn refused() -> Response {
-    answer::json_rpc_error(StatusCode::FORBIDDEN, -32003, "pages of this origin may not call here")
+    answer::json_rpc_error(
+        StatusCode::FORBIDDEN,
+        answer::FORBIDDEN,
+        "pages of this origin may not call here",
+    )
 }
 
 /// Is this a preflight (Fetch §3.2.2)? It carries no credentials and is answered without any.

@@ -6,6 +6,7 @@ use http::{StatusCode, Version};
 use crate::policy::{Admitted, Resource};
 use crate::proxy::headers::{self, IdentityHeaders};
 use crate::proxy::upstream::{Upstream, UpstreamFault};
+use crate::wire::answer::{BAD_UPSTREAM, INVALID_REQUEST};
 use crate::wire::{Arrival, Body, Request, Response, answer};
 
 /// Carry `request` to the upstream of the resource that it was admitted to.
@@ -103,6 +104,3 @@ const fn whose(fault: &UpstreamFault) -> &'static str {
         UpstreamFault::Connect(_) | UpstreamFault::Slow | UpstreamFault::Garbled(_) => "upstream",
     }
 }
-
-const BAD_UPSTREAM: i32 = -32004;
-const INVALID_REQUEST: i32 = -32600;

@@ -130,7 +130,8 @@ fn wrong_method(endpoint: &Endpoint, method: &Method, headers: &HeaderMap) -> Op
 /// RFC 9110 §15.5.20. Answering for any name would let another site's name be pointed here.
 fn misdirected() -> Response {
     let text = "this server is not known by the name in the Host header";
-    let mut response = answer::json_rpc_error(StatusCode::MISDIRECTED_REQUEST, -32600, text);
+    let mut response =
+        answer::json_rpc_error(StatusCode::MISDIRECTED_REQUEST, answer::INVALID_REQUEST, text);
     response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -1,69 +1,84 @@
-//! The server: listens, deals connections to workers, refuses what is malformed on the wire.
+//! The server: listens, deals connections to workers, refuses what is malformed on the wire, and hands
+//! the rest to the application. HTTP/1.1 only.
 
-use crate::wire::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::future::Future;
+mod connection;
+mod deadline;
+mod drain;
+mod entry;
+mod framing;
+mod listen;
+mod observed;
+mod refusal;
+mod workers;
+
+#[cfg(test)]
+mod battery;
+
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 
-/// Where to listen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenAddress {
-    pub address: SocketAddr,
-    /// Tried if `address` can't be bound because the machine has no IPv6.
-    pub fallback: Option<SocketAddr>,
+use tracing::instrument::WithSubscriber as _;
+
+pub use deadline::Deadlines;
+pub use drain::{DrainSettings, Drained};
+pub use listen::{BindFault, ListenAddress};
+pub use workers::WorkerSettings;
+
+use crate::server::drain::Drain;
+use crate::server::workers::Workers;
+use crate::wire::{Request, Response};
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    #[error(transparent)]
+    Bind(#[from] BindFault),
+    #[error("cannot start a worker thread: {0}")]
+    Worker(#[source] io::Error),
 }
 
+/// A server at work. Dropping it cuts everything; `drain` lets it finish.
 #[derive(Debug)]
 pub struct Running {
-    pub address: SocketAddr,
-    stop: tokio::sync::watch::Sender<bool>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
-impl Running {
-    pub async fn drain(self) {
-        let _ = self.stop.send(true);
-        drop(self.threads);
-    }
+    address: SocketAddr,
+    drain: Drain,
 }
 
-pub fn start<H, F>(
+/// Listen, and answer with what `make_handler` makes on each of `workers` threads. To be called inside the
+/// runtime that accepts; it must go on running.
+///
+/// A handler gets the peer's address: the client's, or that of whatever stands in front of us. It is
+/// cancelled when the client goes.
+pub fn start<M, H, F>(
     listen: ListenAddress,
-    count: usize,
-    log: &tracing::Dispatch,
-    make: impl Fn() -> H + Clone + Send + 'static,
-) -> std::io::Result<Running>
+    workers: NonZeroUsize,
+    settings: &WorkerSettings,
+    make_handler: M,
+) -> Result<Running, StartFault>
 where
+    M: Fn() -> H + Clone + Send + 'static,
     H: Fn(Request, IpAddr) -> F + Clone + Send + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    let l = std::net::TcpListener::bind(listen.address)?;
-    l.set_nonblocking(true)?;
-    let address = l.local_addr()?;
-    let (stop, _) = tokio::sync::watch::channel(false);
-    let mut threads = Vec::new();
-    for _ in 0..count {
-        let l = l.try_clone()?;
-        let log = log.clone();
-        let make = make.clone();
-        let mut stopped = stop.subscribe();
-        threads.push(std::thread::spawn(move || {
-            let _g = tracing::dispatcher::set_default(&log);
-            let Ok(rt) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-            rt.block_on(async move {
-                let handler = make();
-                let Ok(l) = tokio::net::TcpListener::from_std(l) else { return };
-                loop {
-                    tokio::select! {
-                        _ = stopped.changed() => break,
-                        c = l.accept() => { if let Ok((s, p)) = c { let _ = s.set_nodelay(true); let h = handler.clone();
-                            tokio::spawn(async move {
-                                let svc = hyper::service::service_fn(move |r| { let f = h(r, p.ip()); async move { Ok::<_, std::convert::Infallible>(f.await) } });
-                                let _ = hyper::server::conn::http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(s), svc).await;
-                            }); } }
-                    }
-                }
-            });
-        }));
+    let listener = listen::bind(listen)?;
+    let address = listener.local_addr().map_err(StartFault::Worker)?;
+    let (drain, stop) = Drain::new();
+    let workers =
+        Workers::start(workers, settings, make_handler, &stop).map_err(StartFault::Worker)?;
+    let accepting = listen::accept(listener, workers, stop);
+    tokio::spawn(accepting.with_subscriber(settings.log.clone()));
+    Ok(Running { address, drain })
+}
+
+impl Running {
+    /// Where it listens: the port is known here if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
-    Ok(Running { address, stop, threads })
+
+    /// Finish what is under way and end. A second call, while the first one waits, ends at once.
+    pub async fn drain(&self, settings: DrainSettings) -> Drained {
+        self.drain.drain(settings).await
+    }
 }

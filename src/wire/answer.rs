@@ -131,6 +131,17 @@ struct PlainError {
     error_description: &'static str,
 }
 
+/// JSON-RPC 2.0 §5.1: what was sent is not a valid request.
+pub const INVALID_REQUEST: i32 = -32600;
+/// No good token.
+pub const UNAUTHORIZED: i32 = -32001;
+/// A good token, or page, that may not do this.
+pub const FORBIDDEN: i32 = -32003;
+/// The MCP server did not answer, or not well.
+pub const BAD_UPSTREAM: i32 = -32004;
+/// We could not judge the request now.
+pub const UNAVAILABLE: i32 = -32005;
+
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub const ANY: HeaderValue = HeaderValue::from_static("*");
 

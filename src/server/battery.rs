@@ -1,0 +1,252 @@
+//! Raw bytes over a real socket against the whole server: threats-and-faults, Appendix A. What is refused
+//! never reaches the application; what is not, reaches it once and as it was.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+
+use http::StatusCode;
+use http_body_util::BodyExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tracing::Dispatch;
+
+use super::*;
+use crate::wire::answer;
+
+/// A server that writes down what reaches its application.
+struct Recorded {
+    running: Running,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Recorded {
+    fn start() -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&seen);
+        let settings = WorkerSettings { log: Dispatch::none(), deadlines: Deadlines::default() };
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let running = start(
+            ListenAddress { address: any_port, fallback: None },
+            NonZeroUsize::new(2).unwrap(),
+            &settings,
+            move || {
+                let record = Arc::clone(&record);
+                move |request, peer| handle(request, peer, Arc::clone(&record))
+            },
+        );
+        Self { running: running.unwrap(), seen }
+    }
+
+    /// Send `bytes` and read until the server closes.
+    async fn answer(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.running.address()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    fn take_seen(&self) -> Vec<String> {
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+}
+
+async fn handle(request: Request, peer: IpAddr, seen: Arc<Mutex<Vec<String>>>) -> Response {
+    assert!(peer.is_loopback());
+    assert_ne!(request.uri().path(), "/panic", "asked to");
+    let (parts, body) = request.into_parts();
+    if parts.uri.path() == "/unread" {
+        return answer::empty(StatusCode::UNAUTHORIZED);
+    }
+    let Ok(body) = body.collect().await else {
+        return answer::plain(StatusCode::BAD_GATEWAY, "broke off");
+    };
+    let body = String::from_utf8(body.to_bytes().to_vec()).unwrap();
+    let upgrades = parts.headers.keys().filter(|name| name.as_str().contains("2-settings"));
+    let line = format!("{} {} {body}{}", parts.method, parts.uri, upgrades.count());
+    seen.lock().unwrap().push(line);
+    answer::plain(StatusCode::OK, "done")
+}
+
+fn post(path: &str, fields: &str, body: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}")
+}
+
+/// R5: an error that clients of either era can read.
+fn assert_refused(answer: &str, status: u16, request: &str) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer}");
+    assert!(answer.contains("content-type: application/json\r\n"), "{request:?}: {answer}");
+    assert!(answer.contains("connection: close\r\n"), "{request:?}: {answer}");
+    assert!(
+        answer.contains(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":""#),
+        "{request:?}: {answer}"
+    );
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{request:?}: {answer}");
+}
+
+#[tokio::test]
+async fn what_is_malformed_on_the_wire_never_reaches_the_application() {
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    let server = Recorded::start();
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let cases = [
+        (
+            400,
+            post(
+                "/mcp",
+                &format!("Content-Length: 4\r\n{chunked}"),
+                &format!("0\r\n\r\n{smuggled}"),
+            ),
+        ),
+        (
+            400,
+            post(
+                "/mcp",
+                &format!("{chunked}Content-Length: 4\r\n"),
+                &format!("0\r\n\r\n{smuggled}"),
+            ),
+        ),
+        (400, post("/mcp", &format!("{chunked}{chunked}"), "0\r\n\r\n")),
+        (400, post("/mcp", "Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n")),
+        (400, post("/mcp", "Transfer-Encoding: xchunked\r\n", "0\r\n\r\n")),
+        (400, post("/mcp", "Transfer-Encoding : chunked\r\n", "0\r\n\r\n")),
+        (400, post("/mcp", "Content-Length: 2\r\nContent-Length: 2\r\n", "ab")),
+        (400, post("/mcp", "Content-Length: 2\r\nContent-Length: 0\r\n", "ab")),
+        (400, post("/mcp", "Content-Length: 2, 2\r\n", "ab")),
+        (400, post("/mcp", "Content-Length: +2\r\n", "ab")),
+        (400, post("/mcp", "X: 1\nContent-Length: 2\r\n", "ab")),
+        (400, post("/mcp", "X: 1\r\n fold\r\n", "")),
+        (400, post("/mcp", "X: a\0b\r\n", "")),
+        (400, post("/mcp", "X: a\rb\r\n", "")),
+        (400, "GET /mcp HTTP/1.1\r\n\r\n".to_owned()),
+        (400, post("/mcp", "Host: b\r\n", "")),
+        (400, "GET /mcp HTTP/1.1\r\nHost: a@evil\r\n\r\n".to_owned()),
+        (400, "GET http://evil/mcp HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()),
+        (400, post("/mcp", "Connection: X-User\r\nX-User: me\r\n", "")),
+        (400, post("/mcp", "X_Forwarded_User: root\r\n", "")),
+        (405, "CONNECT evil:443 HTTP/1.1\r\nHost: evil:443\r\n\r\n".to_owned()),
+        (405, "TRACE /mcp HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()),
+        (405, "get /mcp HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()),
+        (400, "GET /mcp HTTP/1.2\r\nHost: a\r\n\r\n".to_owned()),
+        (400, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
+        (400, post("/mcp/../admin", "", "")),
+        (400, post("/mcp/%2e%2e/admin", "", "")),
+        (400, post("//mcp", "", "")),
+        (400, post("/mcp;x=1", "", "")),
+        (400, post("/mcp\\x", "", "")),
+        (400, post("/mcp%2fx", "", "")),
+        (400, post("/mcp\u{e9}", "", "")),
+        (400, post("/mcp#/healthz", "", "")),
+        (400, post("/mcp", "Authorization: Bearer \u{fe}\r\n", "")),
+        (400, post("/mcp", "Expect: 200-ok\r\n", "")),
+        (431, post("/mcp", &"X: 1\r\n".repeat(64), "")),
+        (431, post("/mcp", &format!("X: {}\r\n", "x".repeat(17 * 1024)), "")),
+        (431, post("/mcp", &format!("X: {}\r\n", "x".repeat(500 * 1024)), "")),
+        (414, post(&format!("/{}", "x".repeat(9 * 1024)), "", "")),
+    ];
+
+    for (status, request) in cases {
+        let answer = server.answer(request.as_bytes()).await;
+        assert_refused(&answer, status, &request[..request.len().min(200)]);
+    }
+
+    assert_eq!(server.take_seen(), Vec::<String>::new());
+}
+
+/// The head was good and the application has the request; only the body turns out to be bad.
+#[tokio::test]
+async fn a_malformed_chunked_body_is_the_clients_fault() {
+    let server = Recorded::start();
+
+    for body in [
+        "2\nab\r\n0\r\n\r\n",
+        "2;\nab",
+        "0x2\r\nab",
+        "ffffffffffffffffff\r\n",
+        "2\r\nabc\r\n",
+        "0\r\n\n",
+    ] {
+        let mut stream = TcpStream::connect(server.running.address()).await.unwrap();
+        let head = post("/mcp", "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n", "");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut go_on = [0; 25];
+        stream.read_exact(&mut go_on).await.unwrap();
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+
+        assert!(go_on.starts_with(b"HTTP/1.1 100 "));
+        assert_refused(&answer, 400, body);
+    }
+
+    assert_eq!(server.take_seen(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order_and_seen_once() {
+    let server = Recorded::start();
+    let requests = [
+        post(
+            "/a",
+            "Content-Length: 5\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n",
+            "hello",
+        ),
+        post(
+            "/b?x=1",
+            "Transfer-Encoding: chunked\r\n",
+            "2\r\nab\r\n0\r\nAuthorization: x\r\n\r\n",
+        ),
+        "\r\nGET /c HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nConnection: close\r\n\r\nc"
+            .to_owned(),
+    ];
+
+    let answer = server.answer(requests.concat().as_bytes()).await;
+
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 3, "{answer}");
+    assert_eq!(server.take_seen(), ["POST /a hello0", "POST /b?x=1 ab0", "GET /c c0"]);
+}
+
+#[tokio::test]
+async fn a_request_after_an_answer_is_judged_like_the_first() {
+    let server = Recorded::start();
+    let mut stream = TcpStream::connect(server.running.address()).await.unwrap();
+    let mut first = vec![0; 256];
+
+    stream.write_all(post("/a", "Content-Length: 0\r\n", "").as_bytes()).await.unwrap();
+    let read = stream.read(&mut first).await.unwrap();
+    stream.write_all(b"GET /b HTTP/1.1\nHost: a\r\n\r\n").await.unwrap();
+    let mut second = String::new();
+    stream.read_to_string(&mut second).await.unwrap();
+
+    assert!(first[..read].starts_with(b"HTTP/1.1 200 OK"));
+    assert_refused(&second, 400, "the second");
+    assert_eq!(server.take_seen(), ["POST /a 0"]);
+}
+
+/// Closing at once would reset the connection, and the client would never learn that its token is bad.
+#[tokio::test]
+async fn an_answer_given_before_the_body_was_read_arrives() {
+    let server = Recorded::start();
+    let body = "x".repeat(3_000_000);
+    let request = post("/unread", "Content-Length: 3000000\r\n", &body);
+
+    let answer = server.answer(request.as_bytes()).await;
+
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_own_connection_only() {
+    let server = Recorded::start();
+    let request = |path: &str| post(path, "Connection: close\r\n", "");
+
+    // Twice for each worker.
+    for _ in 0..4 {
+        assert_eq!(server.answer(request("/panic").as_bytes()).await, "");
+    }
+
+    for _ in 0..4 {
+        let answer = server.answer(request("/a").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    }
+}

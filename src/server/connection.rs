@@ -1,0 +1,182 @@
+//! One HTTP/1.1 connection from accepting it to closing it. Bytes pass `observed`, hyper parses them,
+//! `entry` judges the request, the application answers.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use crate::server::deadline::{Deadlines, Watch};
+use crate::server::drain::{Stage, Stop};
+use crate::server::entry;
+use crate::server::observed::{Exchange, Observed, Progress, Waiting};
+use crate::server::refusal::Refusal;
+use crate::wire::{Body, BodyFault, Request, Response};
+
+/// Serve `stream` until either side closes it. `handler` sees only requests that passed `framing` and
+/// `entry`; dropping this future cancels what it is doing.
+pub async fn serve<S, H, F>(
+    stream: S,
+    peer: IpAddr,
+    handler: H,
+    deadlines: Deadlines,
+    mut stop: Stop,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Fn(Request, IpAddr) -> F,
+    F: Future<Output = Response>,
+{
+    let progress = Arc::new(Progress::default());
+    let begin = Arc::clone(&progress);
+    let service = service_fn(move |request: Request| {
+        let exchange = begin.begin();
+        let answer = entry::admit(request).map(|request| handler(request, peer));
+        async move {
+            let answer = match answer {
+                Ok(answer) => Ok(answer.await),
+                Err(refusal) => Err(refusal),
+            };
+            Ok::<_, Infallible>(finish(answer, exchange, peer))
+        }
+    });
+    let io = TokioIo::new(Observed::new(stream, Arc::clone(&progress)));
+    let mut http = builder().serve_connection(io, service);
+    let too_slow = {
+        let mut finishing = pin!(stop.reached(Stage::Finishing));
+        let mut watch = Watch::new(deadlines);
+        let mut told = false;
+        poll_fn(|context| {
+            if !told && finishing.as_mut().poll(context).is_ready() {
+                told = true;
+                Pin::new(&mut http).graceful_shutdown();
+            }
+            if Pin::new(&mut http).poll(context).is_ready() {
+                return Poll::Ready(None);
+            }
+            watch.poll(context, progress.waiting()).map(Some)
+        })
+        .await
+    };
+    let stream = http.into_parts().io.into_inner().into_inner();
+    last_word(stream, peer, too_slow, &progress, deadlines).await;
+}
+
+/// What is left to say when hyper's part is over, and time for the client to read it.
+async fn last_word<S>(
+    mut stream: S,
+    peer: IpAddr,
+    too_slow: Option<Waiting>,
+    progress: &Progress,
+    deadlines: Deadlines,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let refusal = match too_slow {
+        Some(Waiting::Head) => Some(Refusal::TooSlow),
+        Some(_) => return,
+        None => progress.unanswered_refusal(),
+    };
+    if refusal.is_none() && !progress.body_is_due() {
+        return;
+    }
+    let farewell = async {
+        if let Some(refusal) = refusal {
+            log(refusal, peer);
+            say(&mut stream, refusal).await;
+        }
+        let _ = stream.shutdown().await;
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    };
+    let _ = timeout(deadlines.linger, farewell).await;
+}
+
+/// Answer what hyper never saw. hyper writes it all the same: as the answer to a request of our own.
+async fn say<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, refusal: Refusal) {
+    let io = TokioIo::new(tokio::io::join(STAND_IN, stream));
+    let service = service_fn(async |_| Ok::<_, Infallible>(refusal.to_response()));
+    // Our own request ends right away; that must not count as the client's going.
+    let _ = builder().half_close(true).serve_connection(io, service).await;
+}
+
+/// No header timeout: `deadline` measures from outside, so hyper needs no timer. The limits are looser
+/// than those of `framing`, which speaks first because hyper's own refusals have no body. A few of those
+/// remain, for bytes that are wrong before their line is whole, and for targets that are no URI.
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .keep_alive(true)
+        .half_close(false)
+        .header_read_timeout(None)
+        .max_headers(HYPER_MAX_FIELDS)
+        .max_header_size(HYPER_MAX_BUFFER)
+        .max_buf_size(HYPER_MAX_BUFFER);
+    builder
+}
+
+fn finish(
+    answer: Result<Response, Refusal>,
+    exchange: Exchange,
+    peer: IpAddr,
+) -> http::Response<Answer> {
+    // A body that `framing` refused is the client's fault, whatever the handler made of it.
+    let answer = exchange.refusal().map_or(answer, Err);
+    let response = answer.unwrap_or_else(|refusal| {
+        log(refusal, peer);
+        refusal.to_response()
+    });
+    response.map(|body| Answer { body, _exchange: exchange })
+}
+
+fn log(refusal: Refusal, peer: IpAddr) {
+    tracing::info!(
+        fault = "malformed_request",
+        whose = "client",
+        status = refusal.status().as_u16(),
+        reason = %refusal,
+        %peer,
+        "request refused"
+    );
+}
+
+/// An answer's body, which ends the exchange when it is dropped.
+struct Answer {
+    body: Body,
+    _exchange: Exchange,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const HYPER_MAX_FIELDS: usize = 100;
+const HYPER_MAX_BUFFER: usize = 32 * 1024;
+
+#[cfg(test)]
+mod tests;

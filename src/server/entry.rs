@@ -1,0 +1,391 @@
+//! What a parsed request must look like before anybody asks what it wants. What is judged here is what
+//! is forwarded, byte for byte: nothing is repaired. Whether `Host` is one that we serve is the router's
+//! question. Next: the application.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{Method, Request};
+
+use crate::server::refusal::Refusal;
+
+/// Judge the head, then take away what would ask for another protocol (RFC 9110 §7.8 lets a server ignore
+/// `Upgrade`), so that nobody further in can answer 101.
+pub fn admit<B>(request: Request<B>) -> Result<Request<B>, Refusal> {
+    let (mut parts, body) = request.into_parts();
+    check(&parts)?;
+    parts.headers.remove(header::UPGRADE);
+    parts.headers.remove(HTTP2_SETTINGS);
+    parts.extensions.clear();
+    Ok(Request::from_parts(parts, body))
+}
+
+/// The rules in order; the first one broken is told.
+pub fn check(parts: &Parts) -> Result<(), Refusal> {
+    if !is_served(&parts.method) {
+        return Err(Refusal::Method);
+    }
+    if !is_normal_path(parts.uri.path()) {
+        return Err(Refusal::Path);
+    }
+    check_host(parts)?;
+    check_single(&parts.headers)?;
+    for (name, value) in &parts.headers {
+        check_field(name, value)?;
+    }
+    Ok(())
+}
+
+/// Method names are case-sensitive (RFC 9110 §9.1), yet some servers take `get` for GET: one we don't know
+/// would be judged as one thing and run as another. CONNECT and TRACE are for proxies of another kind.
+fn is_served(method: &Method) -> bool {
+    [
+        Method::POST,
+        Method::GET,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::HEAD,
+        Method::PUT,
+        Method::PATCH,
+    ]
+    .contains(method)
+}
+
+/// RFC 3986 §6.2.2, and nothing that some server takes for a separator: the path is its own normal form,
+/// so that no two parties read it as two paths.
+fn is_normal_path(path: &str) -> bool {
+    let Some(inner) = path.strip_prefix('/') else { return false };
+    let mut segments = inner.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        // An empty segment may only be the last: `/mcp/`.
+        let is_empty = segment.is_empty() && segments.peek().is_some();
+        if is_empty || segment == "." || segment == ".." || !is_normal_segment(segment) {
+            return false;
+        }
+    }
+    true
+}
+
+fn is_normal_segment(segment: &str) -> bool {
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        let is_normal = match byte {
+            b'%' => hex(bytes.next()).zip(hex(bytes.next())).is_some_and(must_be_encoded),
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' => {
+                true
+            }
+            other => is_unreserved(other),
+        };
+        if !is_normal {
+            return false;
+        }
+    }
+    true
+}
+
+/// Not what RFC 3986 §6.2.2.2 writes as itself, and not what means something else once it is decoded:
+/// `%2e`, `%2f`, `%5c`, `%3b`, `%00`, and `%25`, behind which all of them hide a second time.
+fn must_be_encoded((high, low): (u8, u8)) -> bool {
+    let byte = high << 4 | low;
+    !is_unreserved(byte) && !byte.is_ascii_control() && !matches!(byte, b'/' | b'\\' | b';' | b'%')
+}
+
+fn hex(digit: Option<u8>) -> Option<u8> {
+    let value = char::from(digit?).to_digit(16)?;
+    u8::try_from(value).ok()
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// `framing` saw to it that there is exactly one.
+fn check_host(parts: &Parts) -> Result<(), Refusal> {
+    let host = parts.headers.get(header::HOST).ok_or(Refusal::HostCount)?;
+    let host = host.to_str().map_err(|_| Refusal::Host)?;
+    if !is_host(host) {
+        return Err(Refusal::Host);
+    }
+    // RFC 9112 §3.2.2: an absolute target outranks Host. Only if they agree is there nothing to outrank.
+    match parts.uri.authority() {
+        Some(target) if !target.as_str().eq_ignore_ascii_case(host) => Err(Refusal::OtherHost),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// `host [ ":" port ]` (RFC 9110 §7.2) without the escapes that RFC 3986 would still allow in a host.
+fn is_host(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host();
+    let port = host.strip_prefix(name).unwrap_or("@");
+    let literal = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let good_name = match literal {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !name.is_empty() && name.bytes().all(is_unreserved),
+    };
+    let good_port = match port.strip_prefix(':') {
+        Some(digits) => {
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && authority.port_u16().is_some()
+        }
+        None => port.is_empty(),
+    };
+    good_name && good_port
+}
+
+/// Two of these would let two readers choose differently.
+fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
+    // Nothing repeats in nearly every request.
+    if headers.len() == headers.keys_len() {
+        return Ok(());
+    }
+    let repeats = |name: &HeaderName| {
+        is_single(name.as_str()) && headers.get_all(name).iter().nth(1).is_some()
+    };
+    if headers.keys().any(repeats) { Err(Refusal::Repeated) } else { Ok(()) }
+}
+
+fn check_field(name: &HeaderName, value: &HeaderValue) -> Result<(), Refusal> {
+    let name_text = name.as_str();
+    if name_text.contains('_') && is_protected(&name_text.replace('_', "-")) {
+        // CGI and WSGI read `X_Forwarded_User` as `X-Forwarded-User`.
+        return Err(Refusal::Underscore);
+    }
+    if is_protected(name_text) && !value.as_bytes().iter().all(|byte| is_visible(*byte)) {
+        return Err(Refusal::FieldBytes);
+    }
+    match *name {
+        header::CONNECTION => check_nominations(value),
+        header::EXPECT if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Err(Refusal::Expectation)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// RFC 9110 §7.6.1 has a proxy drop what `Connection` names. That would let a client drop a field we rely
+/// on, and which fields those are depends on the config: so only what is hop-by-hop anyway may be named.
+fn check_nominations(value: &HeaderValue) -> Result<(), Refusal> {
+    let value = value.to_str().map_err(|_| Refusal::FieldBytes)?;
+    let may_be_named = |option: &str| {
+        let option = option.trim_matches([' ', '\t']);
+        option.is_empty() || NOMINABLE.iter().any(|allowed| option.eq_ignore_ascii_case(allowed))
+    };
+    if value.split(',').all(may_be_named) { Ok(()) } else { Err(Refusal::Nomination) }
+}
+
+fn is_visible(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\t')
+}
+
+/// What a decision of ours, or of the upstream's trust in us, may hang on. Cookies are not among them:
+/// browsers send other applications' cookies along, in any bytes.
+fn is_protected(name: &str) -> bool {
+    is_single(name)
+        || name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "accept"
+                | "connection"
+                | "forwarded"
+                | "proxy-authorization"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+                | "x-real-ip"
+        )
+}
+
+fn is_single(name: &str) -> bool {
+    name.starts_with("mcp-")
+        || matches!(
+            name,
+            "authorization" | "content-length" | "content-type" | "expect" | "host" | "origin"
+        )
+}
+
+const NOMINABLE: [&str; 5] = ["close", "keep-alive", "te", "upgrade", "http2-settings"];
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Field = (&'static str, &'static [u8]);
+
+    fn request(target: &str, fields: &[(&str, &[u8])]) -> Request<()> {
+        let mut builder = Request::builder().method("POST").uri(target).header("host", "a.example");
+        for (name, value) in fields {
+            builder = builder.header(*name, HeaderValue::from_bytes(value).unwrap());
+        }
+        builder.body(()).unwrap()
+    }
+
+    fn verdict(request: Request<()>) -> Result<(), Refusal> {
+        check(&request.into_parts().0)
+    }
+
+    #[test]
+    fn a_path_that_is_not_in_normal_form_is_refused() {
+        for path in [
+            "/mcp/../admin",
+            "/mcp/..",
+            "/mcp/.",
+            "/./mcp",
+            "//mcp",
+            "/mcp//x",
+            "/mcp//",
+            "/x/..;/mcp",
+            "/mcp;v=1",
+            "/mcp/%2e%2e/admin",
+            "/%2E",
+            "/mcp%2fadmin",
+            "/mcp%5cadmin",
+            "/mcp%00",
+            "/mcp%0a",
+            "/mcp%3bx",
+            "/%6dcp",
+            "/mcp%252f",
+            "/mcp%2",
+            "/mcp%zz",
+            "/mcp%",
+            "/m^cp",
+            "/m|cp",
+            "*",
+        ] {
+            assert_eq!(verdict(request(path, &[])), Err(Refusal::Path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_in_normal_form_passes_with_any_query() {
+        for target in [
+            "/",
+            "/mcp",
+            "/mcp/",
+            "/mcp/a.b..c/~x",
+            "/.well-known/oauth-protected-resource/mcp",
+            "/caf%C3%A9/a%20b",
+            "/mcp/a:b@c,d",
+            "/mcp?x=/../%2e%2e//;\\",
+            "http://A.example/mcp",
+        ] {
+            assert_eq!(verdict(request(target, &[])), Ok(()), "{target}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Normal means that both repairs of a URL parser leave it alone: dot segments and escapes.
+        #[test]
+        fn what_passes_is_what_a_url_parser_makes_of_it(path in "/[a-z./%2eEfF5cC;:\\\\~A-]{0,12}") {
+            if is_normal_path(&path) {
+                let url = url::Url::parse(&format!("http://a{path}")).unwrap();
+                proptest::prop_assert_eq!(url.path(), path);
+            }
+        }
+    }
+
+    #[test]
+    fn methods_that_a_server_could_read_otherwise_are_refused() {
+        for method in ["CONNECT", "TRACE", "get", "Post", "PRI", "PROPFIND"] {
+            let mut request = request("/mcp", &[]);
+            *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
+            assert_eq!(verdict(request), Err(Refusal::Method), "{method}");
+        }
+    }
+
+    #[test]
+    fn host_is_a_name_or_an_address_and_a_port() {
+        for (host, verdict_expected) in [
+            ("a.example", Ok(())),
+            ("a.example:8443", Ok(())),
+            ("127.0.0.1:80", Ok(())),
+            ("[::1]:80", Ok(())),
+            ("[::1]", Ok(())),
+            ("", Err(Refusal::Host)),
+            ("a@evil", Err(Refusal::Host)),
+            ("a.example:", Err(Refusal::Host)),
+            ("a.example:x", Err(Refusal::Host)),
+            ("a.example:99999", Err(Refusal::Host)),
+            ("a.example:80:80", Err(Refusal::Host)),
+            ("a example", Err(Refusal::Host)),
+            ("a.example/x", Err(Refusal::Host)),
+            ("a%2eexample", Err(Refusal::Host)),
+            ("a,b", Err(Refusal::Host)),
+            ("::1", Err(Refusal::Host)),
+            ("[::g]", Err(Refusal::Host)),
+            ("[::1]x", Err(Refusal::Host)),
+        ] {
+            let mut request = request("/mcp", &[]);
+            request.headers_mut().insert("host", HeaderValue::from_str(host).unwrap());
+            assert_eq!(verdict(request), verdict_expected, "{host}");
+        }
+    }
+
+    /// RFC 9112 §3.2.2
+    #[test]
+    fn an_absolute_target_names_the_same_host() {
+        for target in ["http://evil/mcp", "http://a.example:81/mcp", "http://u@a.example/mcp"] {
+            assert_eq!(verdict(request(target, &[])), Err(Refusal::OtherHost), "{target}");
+        }
+    }
+
+    #[test]
+    fn connection_can_not_drop_a_field() {
+        for value in ["X-User", "close, Authorization", "content-length", "mcp-session-id", "x y"] {
+            let request = request("/mcp", &[("connection", value.as_bytes())]);
+            assert_eq!(verdict(request), Err(Refusal::Nomination), "{value}");
+        }
+        for value in ["close", "Keep-Alive, TE", "Upgrade, HTTP2-Settings", "", "close,,"] {
+            let request = request("/mcp", &[("connection", value.as_bytes())]);
+            assert_eq!(verdict(request), Ok(()), "{value}");
+        }
+    }
+
+    #[test]
+    fn fields_that_decide_are_single_and_visible() {
+        let cases: [(&[Field], Refusal); 8] = [
+            (&[("authorization", b"a"), ("authorization", b"a")], Refusal::Repeated),
+            (&[("mcp-session-id", b"a"), ("mcp-session-id", b"b")], Refusal::Repeated),
+            (&[("mcp-name", b"caf\xe9")], Refusal::FieldBytes),
+            (&[("authorization", b"Bearer \xff\xfe")], Refusal::FieldBytes),
+            (&[("x_forwarded_user", b"root")], Refusal::Underscore),
+            (&[("transfer_encoding", b"chunked")], Refusal::Underscore),
+            (&[("mcp_session-id", b"a")], Refusal::Underscore),
+            (&[("expect", b"200-maybe")], Refusal::Expectation),
+        ];
+
+        for (fields, refusal) in cases {
+            assert_eq!(verdict(request("/mcp", fields)), Err(refusal), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn other_fields_are_the_clients_own() {
+        let fields: [(&str, &[u8]); 7] = [
+            ("cookie", b"name=\xc3\xa9"),
+            ("accept", b"application/json"),
+            ("accept", b"text/event-stream"),
+            ("x_custom_header", b"1"),
+            ("content-encoding", b"gzip"),
+            ("expect", b"100-Continue"),
+            ("last-event-id", b"\xc3\xa9"),
+        ];
+
+        assert_eq!(verdict(request("/mcp", &fields)), Ok(()));
+    }
+
+    #[test]
+    fn an_upgrade_is_not_heard() {
+        let asked = [
+            ("connection", &b"Upgrade, HTTP2-Settings"[..]),
+            ("upgrade", b"h2c"),
+            ("http2-settings", b"AAMAAABkAAQAAP__"),
+        ];
+
+        let admitted = admit(request("/mcp", &asked)).unwrap();
+
+        assert!(!admitted.headers().contains_key("upgrade"));
+        assert!(!admitted.headers().contains_key("http2-settings"));
+    }
+}

@@ -1,0 +1,189 @@
+//! A request's header, line by line: what it says about its own length, and whether anybody could read it
+//! in another way (RFC 9112 §3, §5, §6).
+
+use crate::server::refusal::Refusal;
+
+/// What has been learnt of a header so far.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    bytes: usize,
+    fields: usize,
+    version: Option<Version>,
+    has_host: bool,
+    content_length: Option<u64>,
+    is_chunked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+/// How the body ends (RFC 9112 §6.3, what is left of it after the refusals).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyLength {
+    None,
+    Sized(u64),
+    Chunked,
+}
+
+impl Head {
+    pub(super) fn has_begun(&self) -> bool {
+        self.bytes > 0
+    }
+
+    /// Count `more` bytes of a line, whole or not.
+    pub(super) fn grow(&mut self, more: usize) -> Result<(), Refusal> {
+        self.bytes += more;
+        if self.version.is_none() && self.bytes > MAX_REQUEST_LINE {
+            return Err(Refusal::TargetTooLong);
+        }
+        if self.bytes > MAX_HEAD { Err(Refusal::HeadTooLarge) } else { Ok(()) }
+    }
+
+    /// Read one line without its CRLF. `true` if it is the empty one that ends the header.
+    pub(super) fn line(&mut self, line: &[u8]) -> Result<bool, Refusal> {
+        match self.version {
+            // RFC 9112 §2.2: ignore empty lines before the request line. They count as the header's bytes.
+            None if line.is_empty() => {}
+            None => self.version = Some(request_line(line)?),
+            Some(_) if line.is_empty() => return self.end(),
+            Some(version) => self.field(line, version)?,
+        }
+        Ok(false)
+    }
+
+    pub(super) fn body(&self) -> BodyLength {
+        match self.content_length {
+            _ if self.is_chunked => BodyLength::Chunked,
+            None | Some(0) => BodyLength::None,
+            Some(length) => BodyLength::Sized(length),
+        }
+    }
+
+    fn end(&self) -> Result<bool, Refusal> {
+        if self.has_host { Ok(true) } else { Err(Refusal::HostCount) }
+    }
+
+    fn field(&mut self, line: &[u8], version: Version) -> Result<(), Refusal> {
+        self.fields += 1;
+        if self.fields > MAX_FIELDS {
+            return Err(Refusal::HeadTooLarge);
+        }
+        let (name, value) = field(line)?;
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                if self.has_host {
+                    return Err(Refusal::HostCount);
+                }
+                self.has_host = true;
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length = plain_number(value).ok_or(Refusal::ContentLength)?;
+                // RFC 9110 §8.6 lets equal ones pass. Whoever sends two has merged two requests.
+                if self.content_length.replace(length).is_some() {
+                    return Err(Refusal::ContentLength);
+                }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                let is_plain = version == Version::Http11 && value.eq_ignore_ascii_case(b"chunked");
+                if self.is_chunked || !is_plain {
+                    return Err(Refusal::TransferEncoding);
+                }
+                self.is_chunked = true;
+            }
+            _ => return Ok(()),
+        }
+        // RFC 9112 §6.1 leaves it to us; a proxy behind or in front may choose the other length.
+        if self.is_chunked && self.content_length.is_some() {
+            return Err(Refusal::TwoLengths);
+        }
+        Ok(())
+    }
+}
+
+/// `method SP request-target SP HTTP-version`, single spaces.
+fn request_line(line: &[u8]) -> Result<Version, Refusal> {
+    let mut parts = line.splitn(3, |byte| *byte == b' ');
+    let (Some(method), Some(target), Some(version)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Refusal::RequestLine);
+    };
+    if !is_token(method) || target.is_empty() {
+        return Err(Refusal::RequestLine);
+    }
+    if target.len() > MAX_TARGET {
+        return Err(Refusal::TargetTooLong);
+    }
+    if !is_target(target) {
+        return Err(Refusal::Target);
+    }
+    match version {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        _ if version.starts_with(b"HTTP/") => Err(Refusal::Version),
+        _ => Err(Refusal::RequestLine),
+    }
+}
+
+/// Name and value of a field line. A line that begins with white space (obs-fold, RFC 9112 §5.2) and
+/// white space before the colon (§5.1) are both no token.
+pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+    let at = memchr::memchr(b':', line).ok_or(Refusal::Field)?;
+    let (name, value) = line.split_at_checked(at).ok_or(Refusal::Field)?;
+    let value = value.get(1..).unwrap_or_default();
+    if is_token(name) && is_text(value) { Ok((name, trim(value))) } else { Err(Refusal::Field) }
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    matches!(byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'!' | b'#' | b'$' | b'%' | b'&'
+        | b'\'' | b'*' | b'+' | b'.' | b'^' | b'`' | b'|' | b'~')
+}
+
+/// Visible bytes only. `#` would begin a fragment, which hyper drops in silence. In the path `\` is a
+/// slash to some; in a query browsers send it as it is.
+fn is_target(target: &[u8]) -> bool {
+    let path_ends = memchr::memchr(b'?', target).unwrap_or(target.len());
+    let path = target.get(..path_ends).unwrap_or_default();
+    let visible = target
+        .iter()
+        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>'));
+    visible && memchr::memchr2(b'\\', b'`', path).is_none()
+}
+
+/// No control character but the tab (RFC 9110 §5.5). Counted to the end, because that runs sixteen bytes
+/// at a time.
+pub(super) fn is_text(value: &[u8]) -> bool {
+    value.iter().filter(|byte| byte.is_ascii_control() && **byte != b'\t').count() == 0
+}
+
+/// Without optional white space (RFC 9110 §5.6.3).
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// Digits only: no sign, no list, no more than a body could ever hold.
+fn plain_number(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 18 {
+        return None;
+    }
+    value.iter().try_fold(0_u64, |number, byte| {
+        byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0'))
+    })
+}
+
+const MAX_TARGET: usize = 8 * 1024;
+/// The longest target, and room for its neighbours.
+const MAX_REQUEST_LINE: usize = MAX_TARGET + 64;
+const MAX_HEAD: usize = 16 * 1024;
+const MAX_FIELDS: usize = 64;

@@ -1,0 +1,224 @@
+//! Where each request ends, judged from the raw bytes, more strictly than hyper does. Bytes come here as
+//! they leave the socket, before hyper parses them, because hyper mends what it should refuse: it drops
+//! Content-Length beside Transfer-Encoding, takes a bare LF for a line end, cuts a fragment off the
+//! target. Whatever two parsers could read in two ways is refused (RFC 9112 §11.2).
+//! Next: `server::connection` hands the same bytes to hyper, or answers 400.
+
+mod chunk;
+mod head;
+
+use std::mem;
+
+use crate::server::refusal::Refusal;
+use chunk::chunk_size;
+use head::{BodyLength, Head};
+
+/// Follows one connection's requests from byte to byte. A refusal is final.
+#[derive(Debug, Default)]
+pub struct Framing {
+    state: State,
+    head: Head,
+    /// The beginning of a line whose end has not arrived yet. Whole lines are judged where they lie.
+    line: Vec<u8>,
+    trailer_bytes: usize,
+}
+
+/// What the next byte belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Head,
+    /// A body, or a chunk of one, of which so much is to come.
+    Sized(u64),
+    ChunkSize,
+    ChunkData(u64),
+    /// The two bytes after a chunk's data.
+    ChunkCr,
+    ChunkLf,
+    Trailers,
+    Refused(Refusal, Part),
+}
+
+/// Of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Head,
+    Body,
+}
+
+impl Framing {
+    /// Look at the next bytes. The verdict does not depend on how they are cut.
+    pub fn observe(&mut self, mut bytes: &[u8]) -> Result<(), Refusal> {
+        if let State::Refused(refusal, _) = self.state {
+            return Err(refusal);
+        }
+        while !bytes.is_empty() {
+            let part = if self.state == State::Head { Part::Head } else { Part::Body };
+            let rest = self.step(bytes);
+            bytes = rest.inspect_err(|refusal| self.state = State::Refused(*refusal, part))?;
+        }
+        Ok(())
+    }
+
+    /// Between two requests: nothing of the next one has arrived.
+    pub fn at_rest(&self) -> bool {
+        self.state == State::Head && !self.head.has_begun() && self.line.is_empty()
+    }
+
+    /// A request's header has begun and not ended, or was refused.
+    pub fn in_head(&self) -> bool {
+        match self.state {
+            State::Head => !self.at_rest(),
+            State::Refused(_, part) => part == Part::Head,
+            State::Sized(_)
+            | State::ChunkSize
+            | State::ChunkData(_)
+            | State::ChunkCr
+            | State::ChunkLf
+            | State::Trailers => false,
+        }
+    }
+
+    /// Take one line or one run of body bytes; give back the rest.
+    fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Refusal> {
+        match self.state {
+            State::Head => self.head_line(bytes),
+            State::Sized(length) => Ok(self.skip(bytes, length, State::Sized, State::Head)),
+            State::ChunkSize => self.chunk_line(bytes),
+            State::ChunkData(length) => {
+                Ok(self.skip(bytes, length, State::ChunkData, State::ChunkCr))
+            }
+            State::ChunkCr => self.only(b'\r', bytes, State::ChunkLf),
+            State::ChunkLf => self.only(b'\n', bytes, State::ChunkSize),
+            State::Trailers => self.trailer_line(bytes),
+            State::Refused(refusal, _) => Err(refusal),
+        }
+    }
+
+    fn head_line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Refusal> {
+        let (line, rest) = cut(bytes);
+        self.head.grow(line.len())?;
+        let Some(text) = whole(&mut self.line, line)? else { return Ok(rest) };
+        let ended = self.head.line(text)?;
+        self.line.clear();
+        if ended {
+            // A header that came in pieces may have left 16 KiB of room.
+            self.line = Vec::new();
+            self.state = match mem::take(&mut self.head).body() {
+                BodyLength::None => State::Head,
+                BodyLength::Sized(length) => State::Sized(length),
+                BodyLength::Chunked => State::ChunkSize,
+            };
+        }
+        Ok(rest)
+    }
+
+    fn skip<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        length: u64,
+        more: fn(u64) -> State,
+        done: State,
+    ) -> &'a [u8] {
+        let here = usize::try_from(length).map_or(bytes.len(), |length| length.min(bytes.len()));
+        let left = length - here as u64;
+        self.state = if left == 0 { done } else { more(left) };
+        bytes.get(here..).unwrap_or_default()
+    }
+
+    /// hyper reads this line byte by byte, so a beginning that can't become good is refused at once.
+    fn chunk_line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Refusal> {
+        let (line, rest) = cut(bytes);
+        if self.line.len() + line.len() > MAX_CHUNK_LINE {
+            return Err(Refusal::Chunk);
+        }
+        let (text, end) = begun_line(&mut self.line, line);
+        let size = chunk_size(text)?;
+        match end {
+            LineEnd::Missing => {}
+            LineEnd::BareLf => return Err(Refusal::LineEnd),
+            LineEnd::CrLf => {
+                self.line.clear();
+                self.state = if size == 0 { State::Trailers } else { State::ChunkData(size) };
+            }
+        }
+        Ok(rest)
+    }
+
+    fn only<'a>(
+        &mut self,
+        expected: u8,
+        bytes: &'a [u8],
+        next: State,
+    ) -> Result<&'a [u8], Refusal> {
+        let rest = bytes.strip_prefix(&[expected]).ok_or(Refusal::Chunk)?;
+        self.state = next;
+        Ok(rest)
+    }
+
+    /// Trailers are bounded and well-formed here; that none is forwarded is `proxy`'s business.
+    fn trailer_line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Refusal> {
+        let (line, rest) = cut(bytes);
+        self.trailer_bytes += line.len();
+        if self.trailer_bytes > MAX_TRAILERS {
+            return Err(Refusal::HeadTooLarge);
+        }
+        let Some(text) = whole(&mut self.line, line)? else { return Ok(rest) };
+        if text.is_empty() {
+            self.state = State::Head;
+            self.trailer_bytes = 0;
+        } else {
+            head::field(text)?;
+        }
+        self.line.clear();
+        Ok(rest)
+    }
+}
+
+/// `bytes` up to and with the first LF, and what follows it.
+fn cut(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
+    bytes.split_at_checked(end).unwrap_or((bytes, &[]))
+}
+
+/// How far a line has come.
+enum LineEnd {
+    Missing,
+    BareLf,
+    CrLf,
+}
+
+/// The line without its end, as far as it has arrived; `begun` keeps what came before `piece`.
+/// The caller clears `begun` once the line has ended.
+fn begun_line<'a>(begun: &'a mut Vec<u8>, piece: &'a [u8]) -> (&'a [u8], LineEnd) {
+    let line = if begun.is_empty() && piece.ends_with(b"\n") {
+        piece
+    } else {
+        begun.extend_from_slice(piece);
+        begun.as_slice()
+    };
+    if let Some(text) = line.strip_suffix(CRLF) {
+        (text, LineEnd::CrLf)
+    } else if let Some(text) = line.strip_suffix(b"\n") {
+        (text, LineEnd::BareLf)
+    } else {
+        (line.strip_suffix(b"\r").unwrap_or(line), LineEnd::Missing)
+    }
+}
+
+/// A line of a header or of trailers, once it is whole.
+fn whole<'a>(begun: &'a mut Vec<u8>, piece: &'a [u8]) -> Result<Option<&'a [u8]>, Refusal> {
+    match begun_line(begun, piece) {
+        (text, LineEnd::CrLf) => Ok(Some(text)),
+        (_, LineEnd::BareLf) => Err(Refusal::LineEnd),
+        (_, LineEnd::Missing) => Ok(None),
+    }
+}
+
+const CRLF: &[u8] = b"\r\n";
+/// Sixteen digits and room for extensions, which RFC 9112 §7.1.1 asks us to ignore.
+const MAX_CHUNK_LINE: usize = 256;
+const MAX_TRAILERS: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests;

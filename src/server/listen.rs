@@ -1,0 +1,182 @@
+//! The listening socket: bound once, accepting for as long as `drain` lets it. Next: `workers`, which get
+//! the connections in turn.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{Instant, sleep};
+
+use crate::server::drain::{Stage, Stop};
+use crate::server::workers::Workers;
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenAddress {
+    pub address: SocketAddr,
+    /// Tried if `address` can't be bound because the machine has no IPv6.
+    pub fallback: Option<SocketAddr>,
+}
+
+/// For the operator: `listen` names an address that is taken, not ours, or not allowed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindFault {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// To be called inside the runtime that will accept.
+pub fn bind(wanted: ListenAddress) -> Result<TcpListener, BindFault> {
+    let fault = match bind_to(wanted.address) {
+        Ok(listener) => return Ok(listener),
+        Err(source) => BindFault { address: wanted.address, source },
+    };
+    match wanted.fallback {
+        Some(fallback) if lacks_ipv6(&fault.source) => bind_to(fallback).map_err(|_| fault),
+        Some(_) | None => Err(fault),
+    }
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    // Only against TIME_WAIT after a restart. SO_REUSEPORT would let a second process take our clients.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// A kernel without IPv6 says that the family is unknown, one with it switched off that the address is.
+/// A taken port or a missing permission would be the same on IPv4.
+fn lacks_ipv6(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
+}
+
+/// Accept connections and deal them out until the drain has come to `Stage::Finishing`.
+pub async fn accept(listener: TcpListener, workers: Workers, mut stop: Stop) {
+    let mut deal = workers.deal();
+    let mut faults = AcceptFaults::default();
+    let mut finishing = std::pin::pin!(stop.reached(Stage::Finishing));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut finishing => return,
+            accepted = listener.accept() => accepted,
+        };
+        let pause = match accepted {
+            Ok((stream, peer)) => {
+                if let Err(error) = prepare(stream).map(|stream| deal.next(stream, peer.ip())) {
+                    faults.note(&error);
+                }
+                continue;
+            }
+            Err(error) => faults.note(&error),
+        };
+        tokio::select! {
+            () = &mut finishing => return,
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+/// Small answers leave at once, and the socket leaves this runtime.
+fn prepare(stream: TcpStream) -> io::Result<std::net::TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.into_std()
+}
+
+/// What to do when `accept` fails.
+#[derive(Debug, Default)]
+struct AcceptFaults {
+    logged: Option<Instant>,
+}
+
+impl AcceptFaults {
+    /// How long to wait before the next try. A client that went away again is nobody's fault; anything
+    /// else (too many open files above all) stands until some connection ends, so trying at once would
+    /// only spin.
+    fn note(&mut self, error: &io::Error) -> Duration {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::Interrupted
+        ) {
+            return Duration::ZERO;
+        }
+        if self.logged.is_none_or(|last| last.elapsed() >= LOG_EACH) {
+            self.logged = Some(Instant::now());
+            tracing::error!(fault = "cannot_accept", whose = "us", %error, "accepting paused");
+        }
+        PAUSE
+    }
+}
+
+/// Enough for every client to reconnect at once after a restart.
+const BACKLOG: u32 = 1024;
+const PAUSE: Duration = Duration::from_millis(100);
+const LOG_EACH: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::telemetry::{LogFormat, LogLevel, LogSettings, log_to};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lasting_fault_pauses_the_accepting_and_is_told_each_ten_seconds() {
+        let lines = Lines::default();
+        let sink = lines.clone();
+        let settings = LogSettings { format: LogFormat::Json, level: LogLevel::Info };
+        let _log = tracing::dispatcher::set_default(&log_to(&settings, move || sink.clone()));
+        let begin = Instant::now();
+        let mut faults = AcceptFaults::default();
+
+        while begin.elapsed() < Duration::from_secs(25) {
+            sleep(faults.note(&io::Error::other("too many open files"))).await;
+        }
+
+        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(lines.lines().count(), 3, "{lines}");
+        assert!(lines.contains("too many open files"));
+    }
+
+    #[test]
+    fn a_client_that_went_away_again_does_not_pause_the_accepting() {
+        let gone = io::Error::from(io::ErrorKind::ConnectionAborted);
+
+        assert_eq!(AcceptFaults::default().note(&gone), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn the_fallback_is_for_machines_without_ipv6_only() {
+        let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let documentation: SocketAddr = "[2001:db8::1]:0".parse().unwrap();
+        let taken = bind(ListenAddress { address: loopback, fallback: None }).unwrap();
+
+        let elsewhere = bind(ListenAddress { address: documentation, fallback: Some(loopback) });
+        let in_use =
+            bind(ListenAddress { address: taken.local_addr().unwrap(), fallback: Some(loopback) });
+
+        assert!(elsewhere.unwrap().local_addr().unwrap().ip().is_loopback());
+        let told = in_use.unwrap_err().to_string();
+        assert!(told.starts_with("cannot listen on 127.0.0.1:"), "{told}");
+    }
+}

@@ -1,0 +1,210 @@
+//! The client's socket as hyper sees it: every byte passes `framing` on its way in, and what the
+//! connection waits for is known from outside hyper.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::server::framing::Framing;
+use crate::server::refusal::Refusal;
+
+/// How far a connection has come. Written by the socket's wrapper and by the exchange under way, read by
+/// `connection`; all three live in one task, so that the atomics are only there to be `Send`.
+#[derive(Debug, Default)]
+pub struct Progress {
+    answer: AtomicU8,
+    /// Exchanges begun and ended, and writes that went on after a stop: a change of it is progress.
+    steps: AtomicU32,
+    in_head: AtomicBool,
+    body_is_due: AtomicBool,
+    has_begun: AtomicBool,
+    write_is_stuck: AtomicBool,
+    refusal: OnceLock<Refusal>,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    FirstByte,
+    Head,
+    NextRequest,
+    /// For the client to read what we wrote.
+    Reader,
+    /// For us, or for the upstream, or for the rest of a request's body.
+    Answer,
+}
+
+impl Progress {
+    /// A request was handed out; the exchange lasts until its body has gone and is flushed.
+    pub fn begin(self: &Arc<Self>) -> Exchange {
+        self.answer.store(ANSWERING, Ordering::Relaxed);
+        self.step();
+        Exchange(Arc::clone(self))
+    }
+
+    pub fn waiting(&self) -> (Waiting, u32) {
+        let waiting = if self.write_is_stuck.load(Ordering::Relaxed) {
+            Waiting::Reader
+        } else if !self.nothing_is_owed() {
+            Waiting::Answer
+        } else if self.in_head.load(Ordering::Relaxed) {
+            Waiting::Head
+        } else if self.has_begun.load(Ordering::Relaxed) {
+            Waiting::NextRequest
+        } else {
+            Waiting::FirstByte
+        };
+        (waiting, self.steps.load(Ordering::Relaxed))
+    }
+
+    /// Whether an answer may be written here without hitting another one's middle.
+    fn nothing_is_owed(&self) -> bool {
+        self.answer.load(Ordering::Relaxed) == AT_REST
+    }
+
+    /// The client is still sending a body that nobody will read.
+    pub fn body_is_due(&self) -> bool {
+        self.body_is_due.load(Ordering::Relaxed)
+    }
+
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal.get().copied()
+    }
+
+    /// What is wrong with a header that was never handed out, so that nobody has answered it yet.
+    pub fn unanswered_refusal(&self) -> Option<Refusal> {
+        let may_answer = self.in_head.load(Ordering::Relaxed) && self.nothing_is_owed();
+        self.refusal().filter(|_| may_answer)
+    }
+
+    fn step(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One request and its answer. Dropped with the answer's last byte, or with the connection.
+#[derive(Debug)]
+pub struct Exchange(Arc<Progress>);
+
+impl Exchange {
+    /// What `framing` found wrong in the body after the request had been handed out.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.0.refusal()
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.0.answer.store(FLUSHING, Ordering::Relaxed);
+        self.0.step();
+    }
+}
+
+/// A socket whose incoming bytes are judged before anybody else sees them.
+#[derive(Debug)]
+pub struct Observed<S> {
+    stream: S,
+    framing: Framing,
+    progress: Arc<Progress>,
+}
+
+impl<S> Observed<S> {
+    pub fn new(stream: S, progress: Arc<Progress>) -> Self {
+        Self { stream, framing: Framing::default(), progress }
+    }
+
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
+    fn judge(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let verdict = self.framing.observe(bytes);
+        let in_head = self.framing.in_head();
+        self.progress.has_begun.store(true, Ordering::Relaxed);
+        self.progress.in_head.store(in_head, Ordering::Relaxed);
+        self.progress.body_is_due.store(!in_head && !self.framing.at_rest(), Ordering::Relaxed);
+        verdict.map_err(|refusal| {
+            let _ = self.progress.refusal.set(refusal);
+            io::Error::new(io::ErrorKind::InvalidData, refusal)
+        })
+    }
+
+    fn note_write<T>(&self, written: &Poll<T>) {
+        let was_stuck = self.progress.write_is_stuck.swap(written.is_pending(), Ordering::Relaxed);
+        if was_stuck && written.is_ready() {
+            self.progress.step();
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        let verdict = this.judge(buffer.filled().get(before..).unwrap_or_default());
+        if verdict.is_err() {
+            // hyper must not see one byte of a read that was refused.
+            buffer.set_filled(before);
+        }
+        Poll::Ready(verdict)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note_write(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.note_write(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// hyper flushes the socket only when its own buffer is empty: so an answer whose body had ended is
+    /// out now.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        let _ = self.progress.answer.compare_exchange(
+            FLUSHING,
+            AT_REST,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+const AT_REST: u8 = 0;
+const ANSWERING: u8 = 1;
+const FLUSHING: u8 = 2;

@@ -1,0 +1,23 @@
+//! The product from outside: a file per journey, told in the words of `support`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on should stop and say where"
+)]
+
+mod attacks;
+mod authorization_code;
+mod challenge;
+mod consent;
+mod discovery;
+mod login;
+mod logs;
+mod outages;
+mod proxying;
+mod refresh;
+mod registration;
+mod revocation;
+mod streaming;
+mod support;
+mod vocabulary;

@@ -1,0 +1,212 @@
+//! Streams: events as they come, back-pressure of none, and ends that tell how they ended.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::sync::mpsc;
+
+use crate::support::doorman::Doorman;
+use crate::support::exchange::{Door, Request};
+use crate::support::fake_mcp_server::FakeMcpServer;
+
+#[tokio::test]
+async fn each_event_arrives_before_the_next_is_sent() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let feed = doorman.upstream().streams_events();
+
+    let mut stream = doorman.door().open(doorman.request(&token)).await;
+
+    assert_eq!(stream.status.as_u16(), 200);
+    assert_eq!(stream.headers["content-type"], "text/event-stream");
+    assert!(!stream.headers.contains_key("content-length"));
+    for number in 0..5 {
+        feed.event(&format!("event {number}"));
+        let read = stream.until("\n\n").await;
+        assert_eq!(read, format!("data: event {number}\n\n"));
+    }
+    feed.end();
+    assert!(stream.next_bytes().await.is_none(), "a proper end is a proper end");
+}
+
+/// Ids, retries, comments and line ends are the client's to read.
+#[tokio::test]
+async fn the_bytes_of_a_stream_are_not_touched() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let feed = doorman.upstream().streams_events();
+    let text = "\u{feff}id: 1\ndata:\n\n: keep-alive\r\nretry: 500\r\rdata: {\"a\":\ndata: 1}\n\nx";
+
+    let stream = doorman.door().open(doorman.request(&token)).await;
+    let (one, two) = text.split_at(20);
+    feed.bytes(one.to_owned());
+    feed.bytes(two.to_owned());
+    feed.end();
+
+    assert_eq!(stream.whole().await.text(), text);
+}
+
+/// A GET stream says nothing for long; its head must not wait for the first event.
+#[tokio::test]
+async fn a_silent_stream_is_open_before_its_first_event() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let feed = doorman.upstream().streams_events();
+    let get = Request::get("/mcp").header("accept", "text/event-stream").bearer(&token);
+
+    let mut stream = doorman.door().open(get).await;
+    feed.event("first");
+
+    assert_eq!(stream.until("\n\n").await, "data: first\n\n");
+}
+
+/// MCP "Cancellation": closing the stream is how a client cancels
+#[tokio::test]
+async fn a_client_that_leaves_a_stream_cancels_the_call() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let feed = doorman.upstream().streams_events();
+    let mut stream = doorman.door().open(doorman.request(&token)).await;
+    feed.event("started");
+    stream.until("started").await;
+
+    stream.hang_up();
+
+    doorman.upstream().hang_up().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_answer_cancels_the_call() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    doorman.upstream().never_answers();
+
+    {
+        let door = doorman.door();
+        let call = door.open(doorman.request(&token));
+        tokio::select! {
+            answer = call => panic!("answered: {answer:?}"),
+            () = doorman.upstream().arrival() => {}
+        }
+    }
+
+    doorman.upstream().hang_up().await;
+}
+
+/// A cut stream must not look complete: the client would take half an answer for the whole.
+#[tokio::test]
+async fn a_stream_that_breaks_off_is_seen_to_break_off() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let feed = doorman.upstream().streams_events();
+    let mut stream = doorman.door().open(doorman.request(&token)).await;
+    feed.event("half");
+    stream.until("half").await;
+
+    feed.break_off();
+
+    let end = stream.next_bytes().await;
+    assert!(end.is_some_and(|end| end.is_err()), "it looks complete");
+}
+
+#[tokio::test]
+async fn one_slow_stream_does_not_hold_up_other_calls() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let feed = doorman.upstream().streams_events();
+        streams.push((doorman.door().open(doorman.request(&token)).await, feed));
+    }
+
+    for _ in 0..4 {
+        doorman.call(&token).await.assert_status(200);
+    }
+
+    for (mut stream, feed) in streams {
+        feed.event("late");
+        stream.until("late").await;
+    }
+}
+
+/// A request body is not gathered before it is sent on.
+#[tokio::test]
+async fn a_request_body_streams_up_as_it_comes() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let (pieces, receiver) = mpsc::unbounded_channel::<Bytes>();
+    let door: Door = doorman.door();
+    let request = doorman.request(&token).into_http(&door.authority, |_| Upload(receiver));
+    let server = doorman.upstream();
+
+    let sending = async {
+        pieces.send(Bytes::from_static(b"first ")).unwrap();
+        assert_eq!(server.next_upload().await, "first ");
+        pieces.send(Bytes::from_static(b"second")).unwrap();
+        assert_eq!(server.next_upload().await, "second");
+        drop(pieces);
+    };
+    let (answer, ()) = tokio::join!(door.open_body("an upload".to_owned(), request), sending);
+
+    answer.whole().await.assert_status(200);
+    assert_eq!(server.only_request().body, "first second");
+}
+
+/// A large answer arrives whole.
+#[tokio::test]
+async fn a_long_stream_loses_nothing() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let feed = doorman.upstream().streams_events();
+    let piece = "0123456789abcdef".repeat(4096);
+
+    let stream = doorman.door().open(doorman.request(&token)).await;
+    for _ in 0..64 {
+        feed.bytes(piece.clone());
+    }
+    feed.end();
+
+    let whole = stream.whole().await;
+    assert_eq!(whole.body.len(), 64 * piece.len());
+    assert!(whole.body.chunks(16).all(|chunk| chunk == b"0123456789abcdef"));
+}
+
+/// A graceful stop lets a running call finish.
+#[tokio::test]
+async fn stopping_waits_for_a_call_that_is_running() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let (door, request) = (doorman.door(), doorman.request(&token));
+    let server = doorman.upstream().clone();
+    let feed = server.answers_later();
+    let mut answer = door.open(request).await;
+    feed.bytes("{\"half\":");
+    answer.until("half").await;
+
+    let finish = async {
+        feed.bytes("true}");
+        feed.end();
+        answer.whole().await
+    };
+    let ((), rest) = tokio::join!(doorman.stop(), finish);
+
+    assert_eq!(rest.text(), "true}");
+}
+
+/// A request body that the test gives out piece by piece.
+struct Upload(mpsc::UnboundedReceiver<Bytes>);
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}

@@ -1,0 +1,444 @@
+//! The product under test, running: in front of a fake MCP server, with a fake IdP behind its login.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderName, HeaderValue};
+use mcp_doorman::app::{self, Running, Surroundings};
+use mcp_doorman::authorization_server::RegistrationSettings;
+use mcp_doorman::chance::Chance;
+use mcp_doorman::clock::{Clock, ManualClock, Timestamp};
+use mcp_doorman::config::{Config, ResourceSettings};
+use mcp_doorman::grants::Lifetimes;
+use mcp_doorman::idp::{ClientAuthentication, IdpSettings};
+use mcp_doorman::oauth::{PublicUrl, Scopes};
+use mcp_doorman::policy::{Access, AccessEntry};
+use mcp_doorman::proxy::IdentityHeaders;
+use mcp_doorman::seal::KeyMaterial;
+use mcp_doorman::secret::Secret;
+use mcp_doorman::server::ListenAddress;
+use mcp_doorman::telemetry::{self, LogFormat, LogLevel, LogSettings};
+use mcp_doorman::wire::UpstreamUrl;
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::support::browser::Browser;
+use crate::support::client::{Authorization, Client, Tokens, metadata};
+use crate::support::exchange::{Door, Exchange, Request};
+use crate::support::fake_idp::{CLIENT_ID, CLIENT_SECRET, FakeIdp};
+use crate::support::fake_mcp_server::FakeMcpServer;
+use crate::support::log::CapturedLog;
+use crate::support::soon;
+
+pub const ORIGIN: &str = "https://tools.example.com";
+pub const RESOURCE: &str = "https://tools.example.com/mcp";
+pub const HOST: &str = "tools.example.com";
+/// Where the usual client waits for its code.
+pub const REDIRECT: &str = "http://127.0.0.1:33418/callback";
+/// Where a client waits that is a web server.
+pub const WEB_REDIRECT: &str = "https://client.example.com/callback";
+
+#[derive(Debug)]
+pub struct Doorman {
+    running: Running,
+    config: Config,
+    surroundings: Surroundings,
+    clock: ManualClock,
+    log: CapturedLog,
+    idp: FakeIdp,
+    upstream: FakeMcpServer,
+}
+
+#[derive(Debug)]
+pub struct Builder {
+    upstream: FakeMcpServer,
+    clock: ManualClock,
+    idp: Option<FakeIdp>,
+    is_idp_down: bool,
+    keys: Vec<KeyMaterial>,
+    issuer: &'static str,
+    first_url: &'static str,
+    resources: Vec<(&'static str, FakeMcpServer)>,
+    upstream_path: &'static str,
+    access: Access,
+    scopes: &'static str,
+    lifetimes: Lifetimes,
+    registration: RegistrationSettings,
+    client_authentication: ClientAuthentication,
+    user_key: &'static str,
+    log_level: LogLevel,
+    workers: usize,
+}
+
+/// A client with a code in its hand.
+#[derive(Debug)]
+pub struct Granted {
+    pub code: String,
+    pub verifier: String,
+}
+
+/// A person's login with one client, done.
+#[derive(Debug)]
+pub struct Login {
+    pub client: Client,
+    pub browser: Browser,
+    pub tokens: Tokens,
+}
+
+impl Doorman {
+    pub fn in_front_of(upstream: FakeMcpServer) -> Builder {
+        Builder {
+            upstream,
+            clock: ManualClock::starting_at(Timestamp::from_seconds(START)),
+            idp: None,
+            is_idp_down: false,
+            keys: vec![sealing_key("this deployment")],
+            issuer: ORIGIN,
+            first_url: RESOURCE,
+            resources: Vec::new(),
+            upstream_path: "/mcp",
+            access: Access::Anyone,
+            scopes: "tools:read tools:write",
+            lifetimes: Lifetimes { access: HOUR, refresh: 14 * DAY, grant: 90 * DAY },
+            registration: RegistrationSettings {
+                dynamic: true,
+                redirect_schemes: vec!["cursor".to_owned()],
+            },
+            client_authentication: ClientAuthentication::Basic,
+            user_key: "sub",
+            log_level: LogLevel::Debug,
+            workers: 2,
+        }
+    }
+
+    pub fn idp(&self) -> &FakeIdp {
+        &self.idp
+    }
+
+    pub fn upstream(&self) -> &FakeMcpServer {
+        &self.upstream
+    }
+
+    pub fn log(&self) -> &CapturedLog {
+        &self.log
+    }
+
+    pub fn later(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    /// The public listener, as the ingress sees it.
+    pub fn door(&self) -> Door {
+        Door { address: self.running.address(), authority: HOST.to_owned() }
+    }
+
+    pub fn health(&self) -> Door {
+        let address = self.running.health_address();
+        Door { address, authority: address.to_string() }
+    }
+
+    /// An endpoint under the issuer.
+    pub fn endpoint(&self, path: &str) -> String {
+        format!("{}{path}", self.config.issuer)
+    }
+
+    /// A new browser, with an empty jar.
+    pub fn browser(&self) -> Browser {
+        let idp = Url::parse(self.idp.issuer()).unwrap();
+        let idp = Door {
+            address: *idp.socket_addrs(|| None).unwrap().first().unwrap(),
+            authority: idp[url::Position::BeforeHost..url::Position::AfterPort].to_owned(),
+        };
+        let origin = self.config.issuer.origin().to_owned();
+        Browser::new(vec![(origin, self.door()), (self.idp.issuer().to_owned(), idp)])
+    }
+
+    pub async fn send(&self, request: Request) -> Exchange {
+        self.door().send(request).await
+    }
+
+    pub async fn get(&self, url: &str) -> Exchange {
+        self.send(Request::get(url)).await
+    }
+
+    /// Register the usual client: a program on the person's machine.
+    pub async fn register(&self) -> Client {
+        self.register_at(REDIRECT).await
+    }
+
+    pub async fn register_at(&self, redirect_uri: &str) -> Client {
+        let answer = self.register_with(&metadata(redirect_uri)).await;
+        answer.assert_status(201);
+        let id = answer.json()["client_id"].as_str().unwrap().to_owned();
+        Client { id, redirect_uri: redirect_uri.to_owned() }
+    }
+
+    pub async fn register_with(&self, metadata: &Value) -> Exchange {
+        self.send(Request::post(&self.endpoint("/register")).json(metadata)).await
+    }
+
+    /// The authorization request that `client` would send.
+    pub fn authorization(&self, client: &Client) -> Authorization {
+        Authorization::of(client, &self.endpoint("/authorize"), self.resource())
+    }
+
+    /// Log a person in with `client`, in a new browser, up to the code.
+    pub async fn authorize(&self, client: &Client) -> Granted {
+        let authorization = self.authorization(client);
+        self.complete(&self.browser(), &authorization).await
+    }
+
+    pub async fn complete(&self, browser: &Browser, authorization: &Authorization) -> Granted {
+        let landing = browser.log_in(&authorization.url()).await;
+        assert_eq!(landing.parameter("state"), Some(authorization.state.clone()));
+        Granted { code: landing.code(), verifier: authorization.verifier.clone() }
+    }
+
+    /// Everything from registration to tokens.
+    pub async fn log_in(&self) -> Login {
+        let client = self.register().await;
+        self.log_in_with(client).await
+    }
+
+    pub async fn log_in_with(&self, client: Client) -> Login {
+        let browser = self.browser();
+        let granted = self.complete(&browser, &self.authorization(&client)).await;
+        let tokens = self.exchange(&client, &granted).await.tokens();
+        Login { client, browser, tokens }
+    }
+
+    /// The usual token request for a code.
+    pub async fn exchange(&self, client: &Client, granted: &Granted) -> Exchange {
+        self.token(&code_form(client, granted, self.resource())).await
+    }
+
+    pub async fn refresh(&self, client: &Client, refresh_token: &str) -> Exchange {
+        self.token(&[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token),
+            ("client_id", &client.id),
+        ])
+        .await
+    }
+
+    pub async fn token(&self, form: &[(&str, &str)]) -> Exchange {
+        self.send(Request::post(&self.endpoint("/token")).form(form)).await
+    }
+
+    pub async fn revoke(&self, client: &Client, token: &str) -> Exchange {
+        let form = [("token", token), ("client_id", client.id.as_str())];
+        self.send(Request::post(&self.endpoint("/revoke")).form(&form)).await
+    }
+
+    /// A tool call with `access_token`.
+    pub async fn call(&self, access_token: &str) -> Exchange {
+        self.send(self.request(access_token)).await
+    }
+
+    /// The request of `call`, for a test that changes something.
+    pub fn request(&self, access_token: &str) -> Request {
+        mcp_request(self.resource()).bearer(access_token)
+    }
+
+    pub fn resource(&self) -> &str {
+        self.config.resources[0].url.as_str()
+    }
+
+    /// The same deployment in a new process: what was in memory is gone, time has not moved.
+    pub async fn restarted(self) -> Self {
+        let (config, surroundings) = (self.config, self.surroundings);
+        soon("a graceful stop", self.running.stop()).await;
+        let running = app::start(config.clone(), surroundings.clone()).await.unwrap();
+        Self { running, config, surroundings, ..self }
+    }
+
+    pub async fn stop(self) {
+        soon("a graceful stop", self.running.stop()).await;
+    }
+}
+
+/// A tool call without credentials.
+pub fn mcp_request(url: &str) -> Request {
+    Request::post(url)
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2025-06-18")
+        .json(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }))
+}
+
+/// The form of a token request for a code.
+pub fn code_form<'a>(
+    client: &'a Client,
+    granted: &'a Granted,
+    resource: &'a str,
+) -> [(&'static str, &'a str); 6] {
+    [
+        ("grant_type", "authorization_code"),
+        ("code", &granted.code),
+        ("redirect_uri", &client.redirect_uri),
+        ("client_id", &client.id),
+        ("code_verifier", &granted.verifier),
+        ("resource", resource),
+    ]
+}
+
+impl Builder {
+    pub fn access(mut self, entries: &[AccessEntry]) -> Self {
+        self.access = Access::Only(entries.to_vec());
+        self
+    }
+
+    /// Another resource of the same Doorman.
+    pub fn and_at(mut self, url: &'static str, upstream: &FakeMcpServer) -> Self {
+        self.resources.push((url, upstream.clone()));
+        self
+    }
+
+    pub fn issuer(mut self, issuer: &'static str) -> Self {
+        self.issuer = issuer;
+        self
+    }
+
+    /// The public URL of the first resource.
+    pub fn at(mut self, url: &'static str) -> Self {
+        self.first_url = url;
+        self
+    }
+
+    pub fn upstream_path(mut self, path: &'static str) -> Self {
+        self.upstream_path = path;
+        self
+    }
+
+    pub fn scopes(mut self, scopes: &'static str) -> Self {
+        self.scopes = scopes;
+        self
+    }
+
+    pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetimes.access = lifetime;
+        self
+    }
+
+    pub fn grant_lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetimes.grant = lifetime;
+        self
+    }
+
+    /// Keys by name, the current one first.
+    pub fn sealed_with(mut self, names: &[&str]) -> Self {
+        self.keys = names.iter().map(|name| sealing_key(name)).collect();
+        self
+    }
+
+    pub fn no_dynamic_registration(mut self) -> Self {
+        self.registration.dynamic = false;
+        self
+    }
+
+    pub fn client_authentication(mut self, method: ClientAuthentication) -> Self {
+        self.client_authentication = method;
+        self
+    }
+
+    /// The claim that names a person for good.
+    pub fn user_key(mut self, claim: &'static str) -> Self {
+        self.user_key = claim;
+        self
+    }
+
+    pub fn log_level(mut self, level: LogLevel) -> Self {
+        self.log_level = level;
+        self
+    }
+
+    pub fn idp_down(mut self) -> Self {
+        self.is_idp_down = true;
+        self
+    }
+
+    /// Log in where `other` does, at the same time.
+    pub fn beside(mut self, other: &Doorman) -> Self {
+        self.idp = Some(other.idp.clone());
+        self.clock = other.clock.clone();
+        self
+    }
+
+    pub async fn start(self) -> Doorman {
+        let clock = Clock::Manual(self.clock.clone());
+        let idp = match &self.idp {
+            Some(idp) => idp.clone(),
+            None => FakeIdp::start(clock.clone()).await,
+        };
+        if self.is_idp_down {
+            idp.go_down();
+        }
+        let config = self.config(idp.issuer());
+        let log = CapturedLog::new();
+        let dispatch = telemetry::log_to(&config.log, log.clone());
+        let surroundings = Surroundings { clock, chance: Chance::system(), log: dispatch };
+        let running = app::start(config.clone(), surroundings.clone()).await.unwrap();
+        let (clock, upstream) = (self.clock, self.upstream);
+        Doorman { running, config, surroundings, clock, log, idp, upstream }
+    }
+
+    fn config(&self, idp_issuer: &str) -> Config {
+        let first = self.resource(self.first_url, &self.upstream);
+        let others = self.resources.iter().map(|(url, upstream)| self.resource(url, upstream));
+        Config {
+            listen: any_port(),
+            health: any_port(),
+            workers: NonZeroUsize::new(self.workers).unwrap(),
+            log: LogSettings { format: LogFormat::Json, level: self.log_level },
+            issuer: PublicUrl::parse(self.issuer).unwrap(),
+            resources: std::iter::once(first).chain(others).collect(),
+            idp: IdpSettings {
+                issuer: idp_issuer.to_owned(),
+                client_id: CLIENT_ID.to_owned(),
+                client_secret: Some(Secret::new(CLIENT_SECRET.to_owned())),
+                client_authentication: self.client_authentication,
+                scopes: ["openid", "email"].map(str::to_owned).to_vec(),
+                authorization_parameters: vec![("hd".to_owned(), "example.com".to_owned())],
+                user_key: vec![self.user_key.to_owned()],
+                groups_claim: "groups".to_owned(),
+            },
+            sealing_keys: self.keys.clone(),
+            tokens: self.lifetimes,
+            registration: self.registration.clone(),
+            identity_headers: IdentityHeaders {
+                user: HeaderName::from_static("x-forwarded-user"),
+                email: HeaderName::from_static("x-forwarded-email"),
+                groups: HeaderName::from_static("x-forwarded-groups"),
+            },
+            allowed_origins: vec![HeaderValue::from_static("https://inspector.example.com")],
+        }
+    }
+
+    fn resource(&self, url: &str, upstream: &FakeMcpServer) -> ResourceSettings {
+        ResourceSettings {
+            url: PublicUrl::parse(url).unwrap(),
+            name: Some("Example Tools".to_owned()),
+            upstream: UpstreamUrl::parse(&upstream.url(self.upstream_path)).unwrap(),
+            access: self.access.clone(),
+            scopes: Scopes::parse(self.scopes),
+        }
+    }
+}
+
+fn any_port() -> ListenAddress {
+    ListenAddress { address: "127.0.0.1:0".parse().unwrap(), fallback: None }
+}
+
+/// The same name, the same key.
+fn sealing_key(name: &str) -> KeyMaterial {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
+    KeyMaterial::parse(&STANDARD.encode(hash)).unwrap()
+}
+
+pub const MINUTE: Duration = Duration::from_mins(1);
+pub const HOUR: Duration = Duration::from_hours(1);
+pub const DAY: Duration = Duration::from_hours(24);
+
+/// 2026-09-21: not today, so that a test notices whoever reads the wall clock.
+const START: u64 = 1_790_000_000;

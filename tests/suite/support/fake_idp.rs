@@ -1,0 +1,434 @@
+//! An IdP in this process: signs one person in at once, and lies about it when told to.
+//!
+//! Strict with us where a real one is: client authentication, redirect URI, code, PKCE.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each way to lie changes one thing and leaves the rest as it is"
+)]
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, LazyLock, Mutex};
+
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use mcp_doorman::clock::Clock;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use url::form_urlencoded;
+
+use crate::support::{hash_text, random_text, soon};
+
+/// Our client at the IdP.
+pub const CLIENT_ID: &str = "doorman-at-the-idp";
+/// Needs form encoding inside `Basic`: RFC 6749 §2.3.1.
+pub const CLIENT_SECRET: &str = "canary-idp-secret/+ %:x";
+
+/// Whoever sits at the browser.
+#[derive(Clone, Debug)]
+pub struct Person {
+    pub sub: &'static str,
+    pub email: &'static str,
+    pub email_verified: bool,
+    pub groups: Value,
+}
+
+impl Person {
+    pub fn alice() -> Self {
+        Self {
+            sub: "alice-7f3a",
+            email: "alice@example.com",
+            email_verified: true,
+            groups: json!(["engineers", "mcp-users"]),
+        }
+    }
+}
+
+/// How the IdP lies or fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduct {
+    Honest,
+    WrongNonce,
+    NoNonce,
+    WrongAudience,
+    /// Ours is among two audiences, but the token was made for the other party.
+    WrongAuthorizedParty,
+    WrongIssuer,
+    NoSubject,
+    EmptySubject,
+    BadSignature,
+    AlgNone,
+    /// HS256 with our public key as the secret.
+    HmacWithPublicKey,
+    /// HS256 with our client secret, which OIDC allows only if it was agreed.
+    HmacWithClientSecret,
+    UnknownKey,
+    Expired,
+    NoExpiry,
+    NoIdToken,
+    GarbledIdToken,
+    WrongIssParameter,
+    AccessDenied,
+    LoginRequired,
+    ErrorWithMarkup,
+    TokenEndpointFails,
+    TokenEndpointAnswersHtml,
+    TokenEndpointHangsUp,
+    CodeRefused,
+    OurSecretExpired,
+}
+
+/// A request that reached the IdP.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub path: String,
+    /// Of the query, or of the form.
+    pub parameters: HashMap<String, String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct FakeIdp {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    issuer: String,
+    clock: Clock,
+    state: Mutex<State>,
+    asked: watch::Sender<Vec<Asked>>,
+}
+
+#[derive(Debug)]
+struct State {
+    is_down: bool,
+    conduct: Conduct,
+    person: Person,
+    codes: HashMap<String, Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    redirect_uri: String,
+    nonce: Option<String>,
+    challenge: String,
+}
+
+impl FakeIdp {
+    pub async fn start(clock: Clock) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = format!("http://{}", listener.local_addr().unwrap());
+        let (conduct, person) = (Conduct::Honest, Person::alice());
+        let state = State { is_down: false, conduct, person, codes: HashMap::new() };
+        let asked = watch::Sender::new(Vec::new());
+        let inner = Arc::new(Inner { issuer, clock, state: Mutex::new(state), asked });
+        tokio::spawn(listen(listener, inner.clone()));
+        Self { inner }
+    }
+
+    pub fn issuer(&self) -> &str {
+        &self.inner.issuer
+    }
+
+    /// From now on every connection breaks, open ones too.
+    pub fn go_down(&self) {
+        self.inner.state.lock().unwrap().is_down = true;
+    }
+
+    pub fn come_up(&self) {
+        self.inner.state.lock().unwrap().is_down = false;
+    }
+
+    pub fn conduct(&self, conduct: Conduct) {
+        self.inner.state.lock().unwrap().conduct = conduct;
+    }
+
+    pub fn sign_in(&self, person: Person) {
+        self.inner.state.lock().unwrap().person = person;
+    }
+
+    /// What was asked of `path` so far.
+    pub fn asked(&self, path: &str) -> Vec<Asked> {
+        let asked = self.inner.asked.borrow();
+        asked.iter().filter(|asked| asked.path == path).cloned().collect()
+    }
+
+    /// The next request, or an unsuccessful attempt to make one while the IdP is down.
+    pub async fn next_contact(&self) {
+        let mut asked = self.inner.asked.subscribe();
+        soon("a request to the IdP", asked.changed()).await.unwrap();
+    }
+}
+
+async fn listen(listener: TcpListener, idp: Arc<Inner>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        if idp.state.lock().unwrap().is_down {
+            idp.asked.send_modify(|_| {});
+            continue;
+        }
+        let idp = idp.clone();
+        let service = service_fn(move |request| answer(idp.clone(), request));
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+type Answer = Result<Response<Full<Bytes>>, io::Error>;
+
+async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    if idp.state.lock().unwrap().is_down {
+        return Err(io::Error::other("down"));
+    }
+    let text = if head.method == Method::POST {
+        String::from_utf8_lossy(&body).into_owned()
+    } else {
+        head.uri.query().unwrap_or("").to_owned()
+    };
+    let parameters: HashMap<_, _> = form_urlencoded::parse(text.as_bytes()).into_owned().collect();
+    let path = head.uri.path().to_owned();
+    idp.asked.send_modify(|asked| asked.push(Asked { path, parameters: parameters.clone() }));
+    match (head.method.as_str(), head.uri.path()) {
+        ("GET", "/.well-known/openid-configuration") => Ok(json_answer(200, &discovery(&idp))),
+        ("GET", "/jwks") => Ok(json_answer(200, &json!({ "keys": [public_jwk()] }))),
+        ("GET", "/authorize") => Ok(authorize(&idp, &parameters)),
+        ("POST", "/token") => token(&idp, &head.headers, &parameters),
+        _ => Ok(json_answer(404, &json!({ "error": "not_found" }))),
+    }
+}
+
+fn discovery(idp: &Inner) -> Value {
+    let issuer = &idp.issuer;
+    json!({
+        "issuer": issuer,
+        "authorization_endpoint": format!("{issuer}/authorize"),
+        "token_endpoint": format!("{issuer}/token"),
+        "jwks_uri": format!("{issuer}/jwks"),
+        "response_types_supported": ["code"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
+    })
+}
+
+/// The login form, already filled in: straight back with a code.
+fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Bytes>> {
+    let of = |name: &str| asked.get(name).map_or("", String::as_str);
+    let problem = [
+        (of("response_type") != "code", "response_type"),
+        (of("client_id") != CLIENT_ID, "client_id"),
+        (of("code_challenge_method") != "S256", "code_challenge_method"),
+        (of("code_challenge").len() != 43, "code_challenge"),
+        (of("state").is_empty(), "state"),
+        (!of("scope").split(' ').any(|scope| scope == "openid"), "scope"),
+        // Some IdPs refuse a parameter that they don't know: nothing of the MCP client's may reach them.
+        (asked.contains_key("resource"), "resource"),
+    ];
+    if let Some((_, name)) = problem.iter().find(|(is_wrong, _)| *is_wrong) {
+        return json_answer(400, &json!({ "error": "invalid_request", "parameter": name }));
+    }
+    let mut state = idp.state.lock().unwrap();
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("state", of("state"));
+    let issuer = match state.conduct {
+        Conduct::WrongIssParameter => "https://other-idp.example",
+        _ => &idp.issuer,
+    };
+    query.append_pair("iss", issuer);
+    let refusal = match state.conduct {
+        Conduct::AccessDenied => Some(("access_denied", "canary-idp-description")),
+        Conduct::LoginRequired => Some(("login_required", "canary-idp-description")),
+        Conduct::ErrorWithMarkup => Some(("<b>x</b>", "<script>alert(1)</script>\r\nX-A: b")),
+        _ => None,
+    };
+    if let Some((error, description)) = refusal {
+        query.append_pair("error", error).append_pair("error_description", description);
+    } else {
+        let code = format!("canary-idp-code-{}", random_text());
+        let pending = Pending {
+            redirect_uri: of("redirect_uri").to_owned(),
+            nonce: asked.get("nonce").cloned(),
+            challenge: of("code_challenge").to_owned(),
+        };
+        state.codes.insert(code.clone(), pending);
+        query.append_pair("code", &code);
+    }
+    let location = format!("{}?{}", of("redirect_uri"), query.finish());
+    let answer = Response::builder().status(StatusCode::FOUND).header("location", location);
+    answer.body(Full::default()).unwrap()
+}
+
+fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>) -> Answer {
+    let mut state = idp.state.lock().unwrap();
+    let conduct = state.conduct;
+    match conduct {
+        Conduct::TokenEndpointFails => return Ok(json_answer(500, &json!({}))),
+        Conduct::TokenEndpointHangsUp => return Err(io::Error::other("hung up")),
+        Conduct::TokenEndpointAnswersHtml => {
+            return Ok(Response::new(Full::from("<html>Welcome to the captive portal</html>")));
+        }
+        Conduct::CodeRefused => return Ok(json_answer(400, &json!({ "error": "invalid_grant" }))),
+        Conduct::OurSecretExpired => {
+            return Ok(json_answer(401, &json!({ "error": "invalid_client" })));
+        }
+        _ => {}
+    }
+    if !is_our_client(headers, form) {
+        return Ok(json_answer(401, &json!({ "error": "invalid_client" })));
+    }
+    let of = |name: &str| form.get(name).map_or("", String::as_str);
+    // Spent at the first attempt, as a strict IdP does.
+    let Some(pending) = state.codes.remove(of("code")) else {
+        return Ok(json_answer(400, &json!({ "error": "invalid_grant", "why": "code" })));
+    };
+    let is_right = of("grant_type") == "authorization_code"
+        && of("redirect_uri") == pending.redirect_uri
+        && hash_text(of("code_verifier")) == pending.challenge;
+    if !is_right {
+        return Ok(json_answer(400, &json!({ "error": "invalid_grant", "why": "proof" })));
+    }
+    let mut answer = json!({
+        "access_token": format!("canary-idp-access-{}", random_text()),
+        "refresh_token": format!("canary-idp-refresh-{}", random_text()),
+        "token_type": "Bearer",
+        "expires_in": 300,
+    });
+    match conduct {
+        Conduct::NoIdToken => {}
+        Conduct::GarbledIdToken => answer["id_token"] = json!("not.a.jwt"),
+        _ => answer["id_token"] = json!(id_token(idp, conduct, &state.person, &pending)),
+    }
+    Ok(json_answer(200, &answer))
+}
+
+/// `client_secret_basic` (form-encoded inside, RFC 6749 §2.3.1) or `client_secret_post`, never both.
+fn is_our_client(headers: &http::HeaderMap, form: &HashMap<String, String>) -> bool {
+    let posted = form.get("client_secret");
+    let Some(header) = headers.get("authorization") else {
+        let id = form.get("client_id").map(String::as_str);
+        return id == Some(CLIENT_ID) && posted.map(String::as_str) == Some(CLIENT_SECRET);
+    };
+    let encoded = header.to_str().unwrap().strip_prefix("Basic ").unwrap();
+    let decoded = String::from_utf8(STANDARD.decode(encoded).unwrap()).unwrap();
+    let (id, secret) = decoded.split_once(':').unwrap();
+    let unescape = |text: &str| {
+        let pair = format!("x={text}");
+        form_urlencoded::parse(pair.as_bytes()).next().unwrap().1.into_owned()
+    };
+    posted.is_none() && unescape(id) == CLIENT_ID && unescape(secret) == CLIENT_SECRET
+}
+
+fn id_token(idp: &Inner, conduct: Conduct, person: &Person, pending: &Pending) -> String {
+    let now = idp.clock.now().seconds();
+    let mut claims = json!({
+        "iss": idp.issuer,
+        "sub": person.sub,
+        "aud": CLIENT_ID,
+        "iat": now,
+        "exp": now + 300,
+        "email": person.email,
+        "email_verified": person.email_verified,
+        "groups": person.groups,
+    });
+    if let Some(nonce) = &pending.nonce {
+        claims["nonce"] = json!(nonce);
+    }
+    let fields = claims.as_object_mut().unwrap();
+    match conduct {
+        Conduct::WrongNonce => fields.insert("nonce".to_owned(), json!(random_text())),
+        Conduct::NoNonce => fields.remove("nonce"),
+        Conduct::WrongAudience => fields.insert("aud".to_owned(), json!("another-client")),
+        Conduct::WrongAuthorizedParty => {
+            fields.insert("azp".to_owned(), json!("another-client"));
+            fields.insert("aud".to_owned(), json!([CLIENT_ID, "another-client"]))
+        }
+        Conduct::WrongIssuer => fields.insert("iss".to_owned(), json!("https://other-idp.example")),
+        Conduct::NoSubject => fields.remove("sub"),
+        Conduct::EmptySubject => fields.insert("sub".to_owned(), json!("")),
+        Conduct::Expired => fields.insert("exp".to_owned(), json!(now - 3600)),
+        Conduct::NoExpiry => fields.remove("exp"),
+        _ => None,
+    };
+    signed(conduct, &claims)
+}
+
+fn signed(conduct: Conduct, claims: &Value) -> String {
+    let (alg, kid) = match conduct {
+        Conduct::AlgNone => ("none", KEY_ID),
+        Conduct::HmacWithPublicKey | Conduct::HmacWithClientSecret => ("HS256", KEY_ID),
+        Conduct::UnknownKey => ("RS256", "a-key-that-nobody-published"),
+        _ => ("RS256", KEY_ID),
+    };
+    let header = json!({ "alg": alg, "kid": kid, "typ": "JWT" });
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let message = format!("{}.{}", encode(&header), encode(claims));
+    let signature = match conduct {
+        Conduct::AlgNone => Vec::new(),
+        Conduct::HmacWithPublicKey => {
+            hmac_sha256(SIGNING_KEY.public_key().as_der().unwrap().as_ref(), &message)
+        }
+        Conduct::HmacWithClientSecret => hmac_sha256(CLIENT_SECRET.as_bytes(), &message),
+        Conduct::UnknownKey => rs256(&OTHER_KEY, &message),
+        Conduct::BadSignature => {
+            let mut signature = rs256(&SIGNING_KEY, &message);
+            signature[7] ^= 1;
+            signature
+        }
+        _ => rs256(&SIGNING_KEY, &message),
+    };
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+fn rs256(key: &RsaKeyPair, message: &str) -> Vec<u8> {
+    let mut signature = vec![0; key.public_modulus_len()];
+    let random = SystemRandom::new();
+    key.sign(&RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signature).unwrap();
+    signature
+}
+
+fn hmac_sha256(secret: &[u8], message: &str) -> Vec<u8> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    hmac::sign(&key, message.as_bytes()).as_ref().to_vec()
+}
+
+fn public_jwk() -> Value {
+    let key = SIGNING_KEY.public_key();
+    let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    json!({
+        "kty": "RSA",
+        "use": "sig",
+        "alg": "RS256",
+        "kid": KEY_ID,
+        "n": number(key.modulus().big_endian_without_leading_zero()),
+        "e": number(key.exponent().big_endian_without_leading_zero()),
+    })
+}
+
+fn json_answer(status: u16, value: &Value) -> Response<Full<Bytes>> {
+    let answer = Response::builder().status(status).header("content-type", "application/json");
+    answer.body(Full::from(value.to_string())).unwrap()
+}
+
+const KEY_ID: &str = "key-1";
+
+/// One for all tests of the process: making it takes longer than most of them.
+static SIGNING_KEY: LazyLock<RsaKeyPair> =
+    LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
+static OTHER_KEY: LazyLock<RsaKeyPair> =
+    LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());

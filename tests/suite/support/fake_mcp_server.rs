@@ -1,0 +1,343 @@
+//! An MCP server that knows nothing of OAuth: keeps whole requests and answers as the test says.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::support::soon;
+
+/// What the proxy sent.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub method: Method,
+    /// Path and query.
+    pub target: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+#[derive(Clone, Debug)]
+pub struct FakeMcpServer {
+    address: SocketAddr,
+    inner: Arc<Inner>,
+}
+
+/// What a test gives to an answer, piece by piece. Dropped: the answer ends.
+#[derive(Debug)]
+pub struct Feed {
+    frames: mpsc::UnboundedSender<Result<Bytes, io::Error>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    usual: Mutex<Usual>,
+    /// Answers the next request instead, once.
+    next: Mutex<Option<Fed>>,
+    received: Mutex<Vec<Received>>,
+    /// One permit per connection.
+    connections: Semaphore,
+    /// One permit per request whose head has arrived.
+    arrivals: Semaphore,
+    /// One permit per request that the proxy gave up before its answer was whole.
+    hang_ups: Semaphore,
+    uploads: mpsc::UnboundedSender<Bytes>,
+    uploaded: tokio::sync::Mutex<mpsc::UnboundedReceiver<Bytes>>,
+}
+
+#[derive(Clone, Debug)]
+enum Usual {
+    Answer { status: StatusCode, headers: Vec<(String, String)>, body: Bytes },
+    Never,
+}
+
+#[derive(Debug)]
+struct Fed {
+    content_type: &'static str,
+    frames: Frames,
+}
+
+type Frames = mpsc::UnboundedReceiver<Result<Bytes, io::Error>>;
+
+impl FakeMcpServer {
+    /// Answers every request with an empty list of tools, until told otherwise.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self::at(listener.local_addr().unwrap());
+        server.answers(200, &[("content-type", "application/json")], TOOLS);
+        tokio::spawn(listen(listener, server.inner.clone()));
+        server
+    }
+
+    /// A port that is taken and where nobody listens.
+    pub fn refusing() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let server = Self::at(socket.local_addr().unwrap());
+        // Kept open, so that no other test gets the port.
+        tokio::spawn(async move {
+            let _socket = socket;
+            std::future::pending::<()>().await;
+        });
+        server
+    }
+
+    /// Answers with bytes that are not HTTP.
+    pub async fn garbled() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self::at(listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n\r\n").await;
+            }
+        });
+        server
+    }
+
+    fn at(address: SocketAddr) -> Self {
+        let (uploads, uploaded) = mpsc::unbounded_channel();
+        let inner = Inner {
+            usual: Mutex::new(Usual::Never),
+            next: Mutex::default(),
+            received: Mutex::default(),
+            connections: Semaphore::new(0),
+            arrivals: Semaphore::new(0),
+            hang_ups: Semaphore::new(0),
+            uploads,
+            uploaded: tokio::sync::Mutex::new(uploaded),
+        };
+        Self { address, inner: Arc::new(inner) }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn authority(&self) -> String {
+        self.address.to_string()
+    }
+
+    pub fn answers(&self, status: u16, headers: &[(&str, &str)], body: &'static str) {
+        let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let status = StatusCode::from_u16(status).unwrap();
+        let body = Bytes::from_static(body.as_bytes());
+        *self.inner.usual.lock().unwrap() =
+            Usual::Answer { status, headers: headers.collect(), body };
+    }
+
+    pub fn never_answers(&self) {
+        *self.inner.usual.lock().unwrap() = Usual::Never;
+    }
+
+    /// The next request is answered with the events that the test gives to the `Feed`.
+    pub fn streams_events(&self) -> Feed {
+        self.fed("text/event-stream")
+    }
+
+    /// The next request is answered with JSON that the test gives to the `Feed`.
+    pub fn answers_later(&self) -> Feed {
+        self.fed("application/json")
+    }
+
+    fn fed(&self, content_type: &'static str) -> Feed {
+        let (sender, frames) = mpsc::unbounded_channel();
+        *self.inner.next.lock().unwrap() = Some(Fed { content_type, frames });
+        Feed { frames: sender }
+    }
+
+    pub fn received(&self) -> Vec<Received> {
+        self.inner.received.lock().unwrap().clone()
+    }
+
+    /// The only request so far.
+    #[track_caller]
+    pub fn only_request(&self) -> Received {
+        let mut received = self.received();
+        assert_eq!(received.len(), 1, "{received:#?}");
+        received.remove(0)
+    }
+
+    #[track_caller]
+    pub fn assert_untouched(&self) {
+        let received = self.received();
+        assert!(received.is_empty(), "the MCP server was reached: {received:#?}");
+    }
+
+    /// Wait for one more connection, whatever comes over it.
+    pub async fn connection(&self) {
+        self.inner.connections.acquire().await.unwrap().forget();
+    }
+
+    /// Wait until the head of one more request is here.
+    pub async fn arrival(&self) {
+        soon("a request at the MCP server", self.inner.arrivals.acquire()).await.unwrap().forget();
+    }
+
+    /// Wait until the proxy has given up one more request.
+    pub async fn hang_up(&self) {
+        soon("the proxy to hang up", self.inner.hang_ups.acquire()).await.unwrap().forget();
+    }
+
+    /// The next piece of a request body, as it comes.
+    pub async fn next_upload(&self) -> Bytes {
+        let mut uploaded = self.inner.uploaded.lock().await;
+        soon("a piece of a request body", uploaded.recv()).await.unwrap()
+    }
+}
+
+impl Received {
+    /// Every value of that header.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    /// Everything as one text, to look for what must not be in it.
+    pub fn text(&self) -> String {
+        format!("{} {}\n{:?}\n{}", self.method, self.target, self.headers, self.body.escape_ascii())
+    }
+}
+
+impl Feed {
+    pub fn event(&self, data: &str) {
+        self.bytes(format!("data: {data}\n\n"));
+    }
+
+    pub fn bytes(&self, bytes: impl Into<Bytes>) {
+        let _ = self.frames.send(Ok(bytes.into()));
+    }
+
+    /// End the answer as it should end.
+    pub fn end(self) {
+        drop(self);
+    }
+
+    /// Break the connection in the middle of the answer.
+    pub fn break_off(self) {
+        let _ = self.frames.send(Err(io::Error::other("broken off")));
+    }
+}
+
+async fn listen(listener: TcpListener, server: Arc<Inner>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        server.connections.add_permits(1);
+        let server = server.clone();
+        let service = service_fn(move |request| answer(server.clone(), request));
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+async fn answer(
+    server: Arc<Inner>,
+    request: http::Request<Incoming>,
+) -> Result<Response<AnswerBody>, io::Error> {
+    let mut watch = Watch { server: server.clone(), is_whole: false };
+    let (head, mut body) = request.into_parts();
+    let number = {
+        let mut received = server.received.lock().unwrap();
+        received.push(Received {
+            method: head.method,
+            target: head.uri.to_string(),
+            headers: head.headers,
+            body: Bytes::new(),
+        });
+        received.len() - 1
+    };
+    server.arrivals.add_permits(1);
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(bytes) = frame.map_err(io::Error::other)?.into_data() {
+            whole.extend_from_slice(&bytes);
+            let _ = server.uploads.send(bytes);
+        }
+    }
+    server.received.lock().unwrap()[number].body = whole.into();
+    let next = server.next.lock().unwrap().take();
+    if let Some(Fed { content_type, frames }) = next {
+        let answer = Response::builder().header("content-type", content_type);
+        return Ok(answer.body(AnswerBody { source: Source::Fed(frames), watch }).unwrap());
+    }
+    let usual = server.usual.lock().unwrap().clone();
+    let Usual::Answer { status, headers, body } = usual else {
+        return std::future::pending().await;
+    };
+    let mut answer = Response::builder().status(status);
+    for (name, value) in headers {
+        answer = answer.header(name, value);
+    }
+    watch.is_whole = true;
+    Ok(answer.body(AnswerBody { source: Source::Whole(Some(body)), watch }).unwrap())
+}
+
+struct AnswerBody {
+    source: Source,
+    watch: Watch,
+}
+
+enum Source {
+    Whole(Option<Bytes>),
+    Fed(Frames),
+}
+
+/// Tells, when it goes, whether the answer was whole.
+struct Watch {
+    server: Arc<Inner>,
+    is_whole: bool,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            self.server.hang_ups.add_permits(1);
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let body = self.get_mut();
+        match &mut body.source {
+            Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Fed(frames) => {
+                let next = frames.poll_recv(context);
+                body.watch.is_whole |= matches!(next, Poll::Ready(None));
+                next.map(|next| next.map(|bytes| bytes.map(Frame::data)))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match &self.source {
+            Source::Whole(bytes) => {
+                http_body::SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Source::Fed(_) => http_body::SizeHint::default(),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.source, Source::Whole(None))
+    }
+}
+
+const TOOLS: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}"#;
