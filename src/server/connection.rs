@@ -140,7 +140,7 @@ fn finish(
 fn log(refusal: Refusal, peer: IpAddr) {
     tracing::info!(
         fault = "malformed_request",
-        whose = "client",
+        whose_fault = "client",
         status = refusal.status().as_u16(),
         reason = %refusal,
         %peer,

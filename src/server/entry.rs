@@ -2,9 +2,10 @@
 //! is forwarded, byte for byte: nothing is repaired. Whether `Host` is one that we serve is the router's
 //! question. Next: the application.
 
+use std::net::Ipv6Addr;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::uri::Authority;
 use http::{Method, Request};
 
 use crate::server::refusal::Refusal;
@@ -39,16 +40,16 @@ pub fn check(parts: &Parts) -> Result<(), Refusal> {
 /// Method names are case-sensitive (RFC 9110 §9.1), yet some servers take `get` for GET: one we don't know
 /// would be judged as one thing and run as another. CONNECT and TRACE are for proxies of another kind.
 fn is_served(method: &Method) -> bool {
-    [
-        Method::POST,
-        Method::GET,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::HEAD,
-        Method::PUT,
-        Method::PATCH,
-    ]
-    .contains(method)
+    matches!(
+        *method,
+        Method::POST
+            | Method::GET
+            | Method::DELETE
+            | Method::OPTIONS
+            | Method::HEAD
+            | Method::PUT
+            | Method::PATCH
+    )
 }
 
 /// RFC 3986 §6.2.2, and nothing that some server takes for a separator: the path is its own normal form,
@@ -115,21 +116,18 @@ fn check_host(parts: &Parts) -> Result<(), Refusal> {
 
 /// `host [ ":" port ]` (RFC 9110 §7.2) without the escapes that RFC 3986 would still allow in a host.
 fn is_host(host: &str) -> bool {
-    let Ok(authority) = host.parse::<Authority>() else { return false };
-    let name = authority.host();
-    let port = host.strip_prefix(name).unwrap_or("@");
-    let literal = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let good_name = match literal {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !name.is_empty() && name.bytes().all(is_unreserved),
+    let (is_good_name, port) = if let Some(literal) = host.strip_prefix('[') {
+        let Some((address, port)) = literal.split_once(']') else { return false };
+        (address.parse::<Ipv6Addr>().is_ok(), port)
+    } else {
+        let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+        (!name.is_empty() && name.bytes().all(is_unreserved), port)
     };
-    let good_port = match port.strip_prefix(':') {
-        Some(digits) => {
-            digits.bytes().all(|byte| byte.is_ascii_digit()) && authority.port_u16().is_some()
-        }
-        None => port.is_empty(),
-    };
-    good_name && good_port
+    is_good_name && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+}
+
+fn is_port(digits: &str) -> bool {
+    digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
 }
 
 /// Two of these would let two readers choose differently.
@@ -145,12 +143,17 @@ fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn check_field(name: &HeaderName, value: &HeaderValue) -> Result<(), Refusal> {
-    let name_text = name.as_str();
-    if name_text.contains('_') && is_protected(&name_text.replace('_', "-")) {
+    let text = name.as_str();
+    if text.as_bytes().contains(&b'_') && is_protected(&text.replace('_', "-")) {
         // CGI and WSGI read `X_Forwarded_User` as `X-Forwarded-User`.
         return Err(Refusal::Underscore);
     }
-    if is_protected(name_text) && !value.as_bytes().iter().all(|byte| is_visible(*byte)) {
+    // A `HeaderValue` holds no control character but the tab.
+    // Cookies excepted: browsers send other applications' along, in any bytes.
+    if !value.as_bytes().is_ascii()
+        && (is_protected(text)
+            || (*name != header::COOKIE && std::str::from_utf8(value.as_bytes()).is_err()))
+    {
         return Err(Refusal::FieldBytes);
     }
     match *name {
@@ -162,23 +165,19 @@ fn check_field(name: &HeaderName, value: &HeaderValue) -> Result<(), Refusal> {
     }
 }
 
-/// RFC 9110 §7.6.1 has a proxy drop what `Connection` names. That would let a client drop a field we rely
-/// on, and which fields those are depends on the config: so only what is hop-by-hop anyway may be named.
+/// RFC 9110 §7.6.1 has a proxy drop what `Connection` names, and `proxy` does. A field that a decision
+/// hangs on must not be dropped by its sender's word, so it may not be named.
 fn check_nominations(value: &HeaderValue) -> Result<(), Refusal> {
     let value = value.to_str().map_err(|_| Refusal::FieldBytes)?;
     let may_be_named = |option: &str| {
-        let option = option.trim_matches([' ', '\t']);
-        option.is_empty() || NOMINABLE.iter().any(|allowed| option.eq_ignore_ascii_case(allowed))
+        let option = option.trim_matches([' ', '\t']).to_ascii_lowercase().replace('_', "-");
+        OF_THIS_HOP.contains(&option.as_str())
+            || (option != "cookie" && !option.contains(' ') && !is_protected(&option))
     };
     if value.split(',').all(may_be_named) { Ok(()) } else { Err(Refusal::Nomination) }
 }
 
-fn is_visible(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~' | b'\t')
-}
-
-/// What a decision of ours, or of the upstream's trust in us, may hang on. Cookies are not among them:
-/// browsers send other applications' cookies along, in any bytes.
+/// What a decision of ours, or of the upstream's trust in us, may hang on.
 fn is_protected(name: &str) -> bool {
     is_single(name)
         || name.starts_with("x-forwarded-")
@@ -204,7 +203,8 @@ fn is_single(name: &str) -> bool {
         )
 }
 
-const NOMINABLE: [&str; 5] = ["close", "keep-alive", "te", "upgrade", "http2-settings"];
+/// Protected, and yet rightly named: nobody further in sees them.
+const OF_THIS_HOP: [&str; 3] = ["te", "trailer", "upgrade"];
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 #[cfg(test)]
@@ -332,11 +332,14 @@ mod tests {
 
     #[test]
     fn connection_can_not_drop_a_field() {
-        for value in ["X-User", "close, Authorization", "content-length", "mcp-session-id", "x y"] {
+        for value in
+            ["X-Forwarded-User", "close, Authorization", "content-length", "mcp_session-id", "x y"]
+        {
             let request = request("/mcp", &[("connection", value.as_bytes())]);
             assert_eq!(verdict(request), Err(Refusal::Nomination), "{value}");
         }
-        for value in ["close", "Keep-Alive, TE", "Upgrade, HTTP2-Settings", "", "close,,"] {
+        for value in ["close", "Keep-Alive, TE", "Upgrade, HTTP2-Settings", "", "close,,", "X-Hop"]
+        {
             let request = request("/mcp", &[("connection", value.as_bytes())]);
             assert_eq!(verdict(request), Ok(()), "{value}");
         }

@@ -66,7 +66,7 @@ pub async fn accept(listener: TcpListener, workers: Workers, mut stop: Stop) {
         };
         let pause = match accepted {
             Ok((stream, peer)) => {
-                if let Err(error) = prepare(stream).map(|stream| deal.next(stream, peer.ip())) {
+                if let Err(error) = prepare(stream).map(|stream| deal.hand_out(stream, peer.ip())) {
                     faults.note(&error);
                 }
                 continue;
@@ -108,7 +108,7 @@ impl AcceptFaults {
         }
         if self.logged.is_none_or(|last| last.elapsed() >= LOG_EACH) {
             self.logged = Some(Instant::now());
-            tracing::error!(fault = "cannot_accept", whose = "us", %error, "accepting paused");
+            tracing::error!(fault = "cannot_accept", whose_fault = "us", %error, "accepting paused");
         }
         PAUSE
     }

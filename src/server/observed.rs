@@ -200,7 +200,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Not while there is something left to say: to hyper a refused read is the client's going.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.progress.unanswered_refusal().is_some() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -78,7 +78,7 @@ pub struct Deal {
 
 impl Deal {
     /// The queue has no limit of its own: what waits in it holds a file descriptor, and those have one.
-    pub fn next(&mut self, stream: TcpStream, peer: IpAddr) {
+    pub fn hand_out(&mut self, stream: TcpStream, peer: IpAddr) {
         let mut accepted = Accepted { stream, peer };
         for _ in 0..self.workers.0.len() {
             self.turn = (self.turn + 1) % self.workers.0.len();
@@ -142,6 +142,6 @@ fn note(ended: &Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(fault = "panic", whose = "us", "a connection was lost");
+        tracing::error!(fault = "panic", whose_fault = "us", "a connection was lost");
     }
 }

@@ -80,15 +80,15 @@ impl Head {
                 self.has_host = true;
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = plain_number(value).ok_or(Refusal::ContentLength)?;
+                let length = plain_number(trim(value)).ok_or(Refusal::ContentLength)?;
                 // RFC 9110 §8.6 lets equal ones pass. Whoever sends two has merged two requests.
                 if self.content_length.replace(length).is_some() {
                     return Err(Refusal::ContentLength);
                 }
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                let is_plain = version == Version::Http11 && value.eq_ignore_ascii_case(b"chunked");
-                if self.is_chunked || !is_plain {
+                let is_plain = trim(value).eq_ignore_ascii_case(b"chunked");
+                if self.is_chunked || !is_plain || version == Version::Http10 {
                     return Err(Refusal::TransferEncoding);
                 }
                 self.is_chunked = true;
@@ -105,14 +105,10 @@ impl Head {
 
 /// `method SP request-target SP HTTP-version`, single spaces.
 fn request_line(line: &[u8]) -> Result<Version, Refusal> {
-    let mut parts = line.splitn(3, |byte| *byte == b' ');
-    let (Some(method), Some(target), Some(version)) = (parts.next(), parts.next(), parts.next())
-    else {
-        return Err(Refusal::RequestLine);
-    };
-    if !is_token(method) || target.is_empty() {
-        return Err(Refusal::RequestLine);
-    }
+    let (_method, rest) = split_token(line).ok_or(Refusal::RequestLine)?;
+    let rest = rest.strip_prefix(b" ").ok_or(Refusal::RequestLine)?;
+    let space = memchr::memchr(b' ', rest).filter(|at| *at > 0).ok_or(Refusal::RequestLine)?;
+    let (target, version) = rest.split_at_checked(space).ok_or(Refusal::RequestLine)?;
     if target.len() > MAX_TARGET {
         return Err(Refusal::TargetTooLong);
     }
@@ -120,48 +116,91 @@ fn request_line(line: &[u8]) -> Result<Version, Refusal> {
         return Err(Refusal::Target);
     }
     match version {
-        b"HTTP/1.1" => Ok(Version::Http11),
-        b"HTTP/1.0" => Ok(Version::Http10),
-        _ if version.starts_with(b"HTTP/") => Err(Refusal::Version),
+        b" HTTP/1.1" => Ok(Version::Http11),
+        b" HTTP/1.0" => Ok(Version::Http10),
+        _ if version.starts_with(b" HTTP/") => Err(Refusal::Version),
         _ => Err(Refusal::RequestLine),
     }
 }
 
-/// Name and value of a field line. A line that begins with white space (obs-fold, RFC 9112 §5.2) and
+/// Name and value of a field line, the value with white space around it. A line that begins with white space (obs-fold, RFC 9112 §5.2) and
 /// white space before the colon (§5.1) are both no token.
 pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
-    let at = memchr::memchr(b':', line).ok_or(Refusal::Field)?;
-    let (name, value) = line.split_at_checked(at).ok_or(Refusal::Field)?;
-    let value = value.get(1..).unwrap_or_default();
-    if is_token(name) && is_text(value) { Ok((name, trim(value))) } else { Err(Refusal::Field) }
+    let (name, rest) = split_token(line).ok_or(Refusal::Field)?;
+    let value = rest.strip_prefix(b":").ok_or(Refusal::Field)?;
+    if is_text(value) { Ok((name, value)) } else { Err(Refusal::Field) }
 }
 
-/// RFC 9110 §5.6.2.
-fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
+/// The token (RFC 9110 §5.6.2) at the beginning of `bytes`, and what follows it.
+fn split_token(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(bytes.len());
+    bytes.split_at_checked(end).filter(|(token, _)| !token.is_empty())
 }
 
 fn is_token_byte(byte: u8) -> bool {
-    matches!(byte,
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'!' | b'#' | b'$' | b'%' | b'&'
-        | b'\'' | b'*' | b'+' | b'.' | b'^' | b'`' | b'|' | b'~')
+    TOKEN_BYTES.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+#[expect(clippy::indexing_slicing, reason = "runs while compiling, which a bad index would stop")]
+const fn token_bytes() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        let is_punctuation = matches!(
+            byte,
+            b'-' | b'_'
+                | b'!'
+                | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'.'
+                | b'^'
+                | b'`'
+                | b'|'
+                | b'~'
+        );
+        table[byte as usize] = is_punctuation || byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
 }
 
 /// Visible bytes only. `#` would begin a fragment, which hyper drops in silence. In the path `\` is a
 /// slash to some; in a query browsers send it as it is.
 fn is_target(target: &[u8]) -> bool {
-    let path_ends = memchr::memchr(b'?', target).unwrap_or(target.len());
-    let path = target.get(..path_ends).unwrap_or_default();
-    let visible = target
-        .iter()
-        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>'));
-    visible && memchr::memchr2(b'\\', b'`', path).is_none()
+    let mut in_path = true;
+    target.iter().all(|byte| match byte {
+        b'#' | b'"' | b'<' | b'>' => false,
+        b'\\' | b'`' => !in_path,
+        b'?' => {
+            in_path = false;
+            true
+        }
+        _ => byte.is_ascii_graphic(),
+    })
 }
 
-/// No control character but the tab (RFC 9110 §5.5). Counted to the end, because that runs sixteen bytes
-/// at a time.
+/// No control character but the tab (RFC 9110 §5.5). Values are most of a header, so they are looked at
+/// eight bytes at a time, the last eight once more if need be, and one by one only for the rare rest.
 pub(super) fn is_text(value: &[u8]) -> bool {
-    value.iter().filter(|byte| byte.is_ascii_control() && **byte != b'\t').count() == 0
+    let (words, _) = value.as_chunks::<8>();
+    let last = value.last_chunk::<8>();
+    let is_plain = last.is_some_and(|last| words.iter().chain([last]).copied().all(is_plain));
+    is_plain || value.iter().all(|byte| !byte.is_ascii_control() || *byte == b'\t')
+}
+
+/// Whether no byte is below space, or DEL: subtracting borrows into the high bit of such a byte.
+fn is_plain(word: [u8; 8]) -> bool {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let word = u64::from_ne_bytes(word);
+    let below_space = word.wrapping_sub(EACH * 0x20) & !word;
+    let zero_if_del = word ^ (EACH * 0x7f);
+    let del = zero_if_del.wrapping_sub(EACH) & !zero_if_del;
+    (below_space | del) & (EACH * 0x80) == 0
 }
 
 /// Without optional white space (RFC 9110 §5.6.3).
@@ -182,6 +221,7 @@ fn plain_number(value: &[u8]) -> Option<u64> {
     })
 }
 
+static TOKEN_BYTES: [bool; 256] = token_bytes();
 const MAX_TARGET: usize = 8 * 1024;
 /// The longest target, and room for its neighbours.
 const MAX_REQUEST_LINE: usize = MAX_TARGET + 64;

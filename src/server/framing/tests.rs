@@ -55,6 +55,21 @@ fn fields_that_are_none_are_refused() {
     }
 }
 
+/// RFC 9110 §5.5
+#[test]
+fn every_control_character_is_found_wherever_it_stands() {
+    for byte in 0..=u8::MAX {
+        for length in 1..20 {
+            for at in 0..length {
+                let mut value = vec![0xff; length];
+                value[at] = byte;
+                let is_control = (byte < b' ' && byte != b'\t') || byte == 0x7f;
+                assert_eq!(head::is_text(&value), !is_control, "{byte} at {at} of {length}");
+            }
+        }
+    }
+}
+
 /// RFC 9112 §3
 #[test]
 fn request_lines_are_exact() {
