@@ -1,0 +1,74 @@
+// mcp-doorman as an operator runs it: a configuration file and `serve --config FILE`.
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+
+import { freePort, start, until } from './processes.mjs';
+
+/** Where a doorman will be found. The IdP has to know before doorman is started. */
+export async function planDoorman() {
+  const [port, healthPort] = [await freePort(), await freePort()];
+  const issuer = `http://127.0.0.1:${port}`;
+  return { port, healthPort, issuer, resource: `${issuer}/mcp`, callback: `${issuer}/oauth/callback` };
+}
+
+/** Make a sealing key as the manual says: 32 random bytes in base64. */
+export async function makeSealingKey({ folder }) {
+  const file = `${folder}/sealing-key`;
+  await writeFile(file, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 });
+  return file;
+}
+
+/**
+ * Start the doorman of `plan` in front of `upstream`. `under` is a command that runs it, such as valgrind.
+ * Ready when its health listener says so.
+ */
+export async function startDoorman({
+  plan,
+  folder,
+  idp,
+  upstream,
+  sealingKey,
+  accessTtl = '1h',
+  logLevel = 'debug',
+  under = [],
+}) {
+  const name = `doorman-${plan.port}`;
+  const secret = `${folder}/${name}.client-secret`;
+  const config = `${folder}/${name}.yaml`;
+  await writeFile(secret, idp.clientSecret, { mode: 0o600 });
+  await writeFile(
+    config,
+    `listen: 127.0.0.1:${plan.port}
+health: { listen: "127.0.0.1:${plan.healthPort}" }
+workers: 1
+log: { format: json, level: ${logLevel} }
+resources:
+  - url: ${plan.resource}
+    name: Everything
+    upstream: ${upstream}
+    access:
+      - groups: [mcp-users]
+idp:
+  preset: oidc
+  issuer: ${idp.issuer}
+  client_id: ${idp.clientId}
+  client_secret: { file: ${secret} }
+  scopes: [openid, profile, email, groups]
+  groups_claim: groups
+sealing_keys:
+  - { file: ${sealingKey} }
+tokens: { access_ttl: ${accessTtl} }
+`,
+  );
+
+  const binary = process.env.MCP_DOORMAN_BIN;
+  if (!binary) throw new Error('MCP_DOORMAN_BIN does not say where mcp-doorman is');
+  const doorman = start(name, [...under, binary, 'serve', '--config', config], {
+    env: { PATH: process.env.PATH },
+    log: `${folder}/${name}.log`,
+  });
+  const ready = async () => (await fetch(`http://127.0.0.1:${plan.healthPort}/readyz`)).status === 200;
+  await until(`${name} is ready`, ready, { process: doorman });
+
+  return { ...plan, pid: doorman.pid, log: doorman.output, stop: doorman.stop };
+}

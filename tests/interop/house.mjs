@@ -1,0 +1,42 @@
+// Everything that one journey needs: an IdP, an MCP server, and one doorman or more in front of it.
+import { mkdir, mkdtemp } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+
+import { makeSealingKey, planDoorman, startDoorman } from './doorman.mjs';
+import { startEverything } from './everything.mjs';
+import { startIdp } from './idp.mjs';
+
+/** Start a house with `doors` doormen. They share the MCP server, the IdP and the sealing key. */
+export async function startHouse({ doors = 1, ...settings } = {}) {
+  const folder = await makeFolder();
+  const plans = [];
+  while (plans.length < doors) plans.push(await planDoorman());
+  const sealingKey = await makeSealingKey({ folder });
+  const started = [];
+  const keep = (part) => (started.push(part), part);
+  try {
+    const idp = keep(await startIdp({ redirectUris: plans.map(({ callback }) => callback) }));
+    const everything = keep(await startEverything({ folder }));
+    const doormen = [];
+    for (const plan of plans) {
+      const settled = { plan, folder, idp, upstream: everything.url, sealingKey, ...settings };
+      doormen.push(keep(await startDoorman(settled)));
+    }
+    return { idp, everything, sealingKey, doormen, doorman: doormen[0], stop: () => stopAll(started) };
+  } catch (error) {
+    await stopAll(started);
+    throw error;
+  }
+}
+
+/** A new folder for what one run writes. It stays there for whoever looks for a fault. */
+export async function makeFolder() {
+  await mkdir(RUN, { recursive: true });
+  return mkdtemp(`${RUN}/`);
+}
+
+async function stopAll(started) {
+  while (started.length > 0) await started.pop().stop();
+}
+
+const RUN = fileURLToPath(new URL('./.run', import.meta.url));

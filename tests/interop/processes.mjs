@@ -1,0 +1,92 @@
+// Processes, ports and waiting. Whatever is started here is stopped here, by its own process id.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import net from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+
+const running = new Set();
+
+/** Start `command`. Its output is kept, and written to `log` for whoever looks for a fault later. */
+export function start(name, [command, ...args], { env, log, ipc = false }) {
+  const child = spawn(command, args, {
+    env,
+    stdio: ['ignore', 'pipe', 'pipe', ...(ipc ? ['ipc'] : [])],
+  });
+  const file = createWriteStream(log);
+  const exited = once(child, 'close');
+  let output = '';
+  let failure;
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text) => {
+      output += text;
+      file.write(text);
+    });
+  }
+  running.add(child);
+  exited.then(
+    () => running.delete(child),
+    (error) => {
+      failure = error;
+      running.delete(child);
+    },
+  );
+
+  return {
+    pid: child.pid,
+    onMessage: (listener) => child.on('message', listener),
+    output: () => output,
+    /** Throws if the process is gone: nothing that waits for it needs to wait longer. */
+    assertRunning() {
+      if (running.has(child)) return;
+      const how = failure?.message ?? child.exitCode ?? child.signalCode;
+      throw new Gone(`${name} has ended (${how}):\n${output}`);
+    },
+    /** Ask it to end; insist after ten seconds. Returns its exit code, `null` if a signal ended it. */
+    async stop() {
+      if (running.has(child)) {
+        child.kill('SIGTERM');
+        const patience = setTimeout(() => child.kill('SIGKILL'), 10_000);
+        await exited;
+        clearTimeout(patience);
+      }
+      return child.exitCode;
+    },
+  };
+}
+
+/** Wait until `check` returns something truthy, and return that. An error thrown by it means "not yet". */
+export async function until(what, check, { seconds = 30, process } = {}) {
+  const deadline = Date.now() + seconds * 1000;
+  let cause;
+  while (Date.now() < deadline) {
+    process?.assertRunning();
+    try {
+      const result = await check();
+      if (result) return result;
+    } catch (error) {
+      if (error instanceof Gone) throw error;
+      cause = error;
+    }
+    await pause(50);
+  }
+  throw new Error(`waited ${seconds} s in vain: ${what}`, { cause });
+}
+
+/** A port of 127.0.0.1 that was free a moment ago. */
+export async function freePort() {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+class Gone extends Error {}
+
+// A test that was cut short must not leave anything behind.
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.once(signal, () => process.exit(1));
+}
