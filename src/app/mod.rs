@@ -115,13 +115,12 @@ fn serve_public(
     log: &Dispatch,
 ) -> Result<server::Running, StartFault> {
     let front = Arc::new(front);
-    // Each worker has its own connections to the upstream.
+    // Each worker has its own connections to the upstream, and its own count of references to all this.
     let make_handler = move || {
-        let front = Arc::clone(&front);
-        let upstream = Upstream::new();
+        let worker = Arc::new((Arc::clone(&front), Upstream::new()));
         move |request, peer| {
-            let (front, upstream) = (Arc::clone(&front), upstream.clone());
-            async move { front.answer(&upstream, request, peer).await }
+            let worker = Arc::clone(&worker);
+            async move { worker.0.answer(&worker.1, request, peer).await }
         }
     };
     let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };

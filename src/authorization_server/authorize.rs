@@ -9,7 +9,9 @@ use http::HeaderMap;
 use http::header::SET_COOKIE;
 
 use crate::authorization_server::clients::{self, Client};
-use crate::authorization_server::{AuthorizationServer, CONSENT, endpoint, refusal, resource};
+use crate::authorization_server::{
+    AuthorizationServer, CONSENT, endpoint, problem_pages, resource_indicator,
+};
 use crate::browser::consent::{self, AuthorizationRequest};
 use crate::browser::cookies;
 use crate::clock::Timestamp;
@@ -125,8 +127,8 @@ fn check(
     if form.one("prompt")? == Some("none") {
         return Err(Fault::PromptNone);
     }
-    let resource =
-        resource::named(&server.resources, form.all("resource")).map_err(|_| Fault::Resource)?;
+    let resource = resource_indicator::named(&server.resources, form.all("resource"))
+        .map_err(|_| Fault::Resource)?;
     let asked = AuthorizationRequest {
         client: client.digest,
         redirect_uri,
@@ -196,8 +198,8 @@ fn ago(minutes: u64) -> String {
 
 fn problem(fault: Fault) -> Problem {
     match fault {
-        Fault::UnknownClient => refusal::unknown_client(),
-        Fault::Unavailable => refusal::unavailable(),
+        Fault::UnknownClient => problem_pages::unknown_client(),
+        Fault::Unavailable => problem_pages::unavailable(),
         Fault::Repeated
         | Fault::NoClient
         | Fault::NoRedirectUri
@@ -210,7 +212,7 @@ fn problem(fault: Fault) -> Problem {
         | Fault::Resource
         | Fault::RequestObject
         | Fault::PromptNone => {
-            refusal::bad_request(format!("What it asked for is not valid: {fault}."))
+            problem_pages::bad_request(format!("What it asked for is not valid: {fault}."))
         }
     }
 }

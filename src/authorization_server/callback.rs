@@ -1,41 +1,58 @@
 //! `GET /oauth/callback`: the person comes back from the IdP (OIDC Core §3.1.2.5). Next: the browser
 //! takes a code to the client, which redeems it at `token`.
+//!
+//! Two steps. Until it is sure that this browser began the login, a fault is a page; from then on the
+//! client waits for an answer and gets one.
 
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 
-use crate::authorization_server::consent::{error_location, redirect_error};
-use crate::authorization_server::pending::{PendingLogin, StateFault, login_of};
-use crate::authorization_server::{AuthorizationServer, refusal};
-use crate::browser::cookies;
+use crate::authorization_server::authorization_response::{self, Outcome};
+use crate::authorization_server::pending::{LOGIN_LIFETIME, PendingLogin, StateFault, login_of};
+use crate::authorization_server::{AuthorizationServer, problem_pages, resource_indicator};
+use crate::browser::cookies::{self, CookieValue};
 use crate::grants::{CODE_LIFETIME, CreateFault, NewGrant};
-use crate::idp::{Identity, LoginFault};
+use crate::idp::{Discovered, Identity, LoginFault};
 use crate::oauth::ErrorCode;
-use crate::policy::Resource;
 use crate::secret;
 use crate::token::sealed::{CODE, Code};
 use crate::wire::{Arrival, Form, Response, answer};
 
-/// Why the login does not end with a code.
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error("the IdP sent no usable state")]
+/// A login that was begun in this browser.
+#[derive(Debug)]
+struct Begun {
+    login: PendingLogin,
+    /// The other logins of this browser, which go on.
+    others: Vec<CookieValue>,
+}
+
+/// Why this is not the end of a login that this browser began. Shown on a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum NotBegun {
+    #[error("there is no state")]
     NoState,
     #[error(transparent)]
     State(#[from] StateFault),
-    #[error("the login was begun in another browser")]
+    #[error("the login was begun in another browser, or finished before")]
     AnotherBrowser,
+}
+
+/// Why a login that was begun here does not end with a code.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
     #[error("the login was finished before")]
     Finished,
     #[error("the IdP answered error {0:?}")]
     IdpError(String),
-    #[error("the answer is from the issuer {0:?}, not from the IdP")]
+    #[error("the answer says it is from {0:?}, which is not the IdP")]
     AnotherIssuer(String),
+    #[error("the answer does not say that it is from the IdP, which promised to say so")]
+    NoIssuer,
     #[error("the IdP sent neither code nor error")]
     NoCode,
     #[error(transparent)]
     Login(#[from] LoginFault),
-    #[error("the access rules do not admit this person")]
+    #[error("the access rules do not admit {who}")]
     NotAllowed { who: String },
     #[error("the resource is no longer served here")]
     ResourceGone,
@@ -50,62 +67,69 @@ pub async fn handle(
     arrival: Arrival,
 ) -> Response {
     let form = Form::parse(query.as_bytes());
-    let mut pending = None;
-    match finish(server, &form, headers, arrival, &mut pending).await {
-        Ok(response) => response,
+    let begun = match begun_here(server, &form, headers, arrival).await {
+        Ok(begun) => begun,
         Err(fault) => {
-            let whose_fault = whose(&fault);
-            let client_id = pending.as_ref().map(|pending| pending.request.client.to_string());
-            tracing::warn!(
-                request_id = %arrival.id,
-                client_id,
-                %fault,
-                whose_fault,
-                "login not finished",
-            );
-            answer_to(server, &fault, pending.as_ref(), arrival)
+            tracing::warn!(request_id = %arrival.id, %fault, whose_fault = "client", "callback refused");
+            return server.pages.problem(&page_of(fault), arrival.id);
         }
+    };
+    let mut response = match finish(server, &form, &begun.login, arrival).await {
+        Ok(location) => sent_back(server, &location, arrival),
+        Err(fault) => answer_to(server, &fault, &begun.login, arrival),
+    };
+    // However it ended, it is over: the same answer of the IdP won't be heard again.
+    if let Some(cookie) = server.cookies.set_logins(&begun.others, LOGIN_LIFETIME) {
+        response.headers_mut().append(SET_COOKIE, cookie);
     }
+    response
 }
 
-/// `known` is filled as soon as it is sure that this browser began the login: from then on the client
-/// can be told what went wrong.
-async fn finish(
+async fn begun_here(
     server: &AuthorizationServer,
     form: &Form,
     headers: &HeaderMap,
     arrival: Arrival,
-    known: &mut Option<PendingLogin>,
-) -> Result<Response, Fault> {
-    let state = form.one("state").ok().flatten().ok_or(Fault::NoState)?;
-    let pending = login_of(server, state, arrival.at).await?;
-    let mark = cookies::value_from(pending.secret.browser_mark());
-    let mut logins = server.cookies.logins(headers);
-    let begun = logins.len();
-    logins.retain(|own| !secret::same(own.as_bytes(), mark.as_bytes()));
-    if logins.len() == begun {
-        return Err(Fault::AnotherBrowser);
+) -> Result<Begun, NotBegun> {
+    let state = form.one("state").ok().flatten().ok_or(NotBegun::NoState)?;
+    let login = login_of(server, state, arrival.at).await?;
+    let mark = cookies::value_from(login.secret().browser_mark());
+    let mut others = server.cookies.logins(headers);
+    let begun = others.len();
+    others.retain(|own| !secret::same(own.as_bytes(), mark.as_bytes()));
+    if others.len() == begun {
+        return Err(NotBegun::AnotherBrowser);
     }
-    let pending = &*known.insert(pending);
-    let code = code_from(server, form)?;
-    let person = server.idp.exchange(code, &pending.secret).await?;
-    let resource = resource(server, pending)?;
-    if !resource.access.admits(&person) {
-        return Err(Fault::NotAllowed { who: name_of(&person) });
-    }
-    let location = issue_code(server, pending, person, arrival).await?;
-    let mut response = answer::see_other(&location).ok_or(Fault::Unavailable)?;
-    let cookie = server.cookies.set_logins(&logins).ok_or(Fault::Unavailable)?;
-    response.headers_mut().append(SET_COOKIE, cookie);
-    Ok(response)
+    Ok(Begun { login, others })
 }
 
-fn code_from<'a>(server: &AuthorizationServer, form: &'a Form) -> Result<&'a str, Fault> {
-    // RFC 9207 §2.4: if the answer says who it is from, it must be from the IdP.
-    if let Some(issuer) = form.one("iss").map_err(|_| Fault::NoCode)?
-        && issuer != server.idp.issuer()
-    {
-        return Err(Fault::AnotherIssuer(issuer.chars().take(200).collect()));
+/// Where the browser takes the code.
+async fn finish(
+    server: &AuthorizationServer,
+    form: &Form,
+    login: &PendingLogin,
+    arrival: Arrival,
+) -> Result<String, Fault> {
+    let discovered = server.idp.discovered().await.map_err(LoginFault::from)?;
+    let code = code_from(server.idp.issuer(), &discovered, form)?;
+    let person = server.idp.exchange(code, login.secret()).await?;
+    let resource = resource_indicator::by_url(&server.resources, &login.request().resource)
+        .ok_or(Fault::ResourceGone)?;
+    if !resource.access.admits(&person) {
+        return Err(Fault::NotAllowed { who: person.email.unwrap_or(person.key) });
+    }
+    issue_code(server, login, person, arrival).await
+}
+
+fn code_from<'a>(issuer: &str, discovered: &Discovered, form: &'a Form) -> Result<&'a str, Fault> {
+    // RFC 9207 §2.4: an answer that says who it is from must be from the IdP, and an IdP that promised
+    // to say so does.
+    match form.one("iss").map_err(|_| Fault::NoIssuer)? {
+        Some(other) if other != issuer => {
+            return Err(Fault::AnotherIssuer(other.chars().take(200).collect()));
+        }
+        None if discovered.sends_issuer => return Err(Fault::NoIssuer),
+        Some(_) | None => {}
     }
     if let Some(error) = form.one("error").map_err(|_| Fault::NoCode)? {
         return Err(Fault::IdpError(error.chars().take(64).collect()));
@@ -113,27 +137,16 @@ fn code_from<'a>(server: &AuthorizationServer, form: &'a Form) -> Result<&'a str
     form.one("code").map_err(|_| Fault::NoCode)?.ok_or(Fault::NoCode)
 }
 
-fn resource<'a>(
-    server: &'a AuthorizationServer,
-    pending: &PendingLogin,
-) -> Result<&'a Resource, Fault> {
-    let mut resources = server.resources.iter();
-    resources
-        .find(|resource| resource.url.as_str() == pending.request.resource)
-        .map(AsRef::as_ref)
-        .ok_or(Fault::ResourceGone)
-}
-
 async fn issue_code(
     server: &AuthorizationServer,
-    pending: &PendingLogin,
+    login: &PendingLogin,
     person: Identity,
     arrival: Arrival,
 ) -> Result<String, Fault> {
-    let request = &pending.request;
+    let request = login.request();
     let who = person.key.clone();
     let new = NewGrant {
-        id: pending.grant,
+        id: login.grant(),
         person,
         client: request.client,
         resource: request.resource.clone(),
@@ -144,7 +157,7 @@ async fn issue_code(
         CreateFault::Store(_) => Fault::Unavailable,
     })?;
     let code = Code {
-        grant: pending.grant,
+        grant: login.grant(),
         client: request.client,
         redirect_uri: secret::short_hash(request.redirect_uri.as_str().as_bytes()),
         challenge: request.challenge,
@@ -154,78 +167,94 @@ async fn issue_code(
     tracing::info!(
         request_id = %arrival.id,
         client_id = %request.client,
-        grant_id = %pending.grant,
+        grant_id = %login.grant(),
         user = who,
         redirect_to = request.redirect_uri.destination(),
-        "signed in, code sent to the client",
+        "signed in, code sent to the client"
     );
-    let mut parameters = vec![("code", code.as_str()), ("iss", server.issuer.as_str())];
-    parameters.extend(request.state.as_deref().map(|state| ("state", state)));
-    Ok(request.redirect_uri.with(&parameters))
+    Ok(authorization_response::location(server, request, Outcome::Code(&code)))
 }
 
-/// A page where the browser may not be the right one, or a person must read it; else back to the
-/// client, which waits for an answer.
+fn page_of(fault: NotBegun) -> crate::pages::Problem {
+    match fault {
+        NotBegun::AnotherBrowser => problem_pages::another_browser(),
+        NotBegun::State(StateFault::Store(_)) => problem_pages::unavailable(),
+        NotBegun::NoState | NotBegun::State(StateFault::NotOurs | StateFault::Stale) => {
+            problem_pages::stale()
+        }
+    }
+}
+
+/// Back to the client, which waits for an answer; a page only where a person must read it.
 fn answer_to(
     server: &AuthorizationServer,
     fault: &Fault,
-    pending: Option<&PendingLogin>,
+    login: &PendingLogin,
     arrival: Arrival,
 ) -> Response {
-    let page = |problem| server.pages.problem(&problem, arrival.id);
-    let Some(pending) = pending else {
-        return page(match fault {
-            Fault::AnotherBrowser => refusal::another_browser(),
-            Fault::State(StateFault::Store(_)) | Fault::Unavailable => refusal::unavailable(),
-            Fault::NoState
-            | Fault::State(StateFault::NotOurs | StateFault::Stale)
-            | Fault::Finished
-            | Fault::IdpError(_)
-            | Fault::AnotherIssuer(_)
-            | Fault::NoCode
-            | Fault::Login(_)
-            | Fault::NotAllowed { .. }
-            | Fault::ResourceGone => refusal::stale(),
-        });
-    };
-    let error = match fault {
+    let request = login.request();
+    tracing::warn!(
+        request_id = %arrival.id,
+        client_id = %request.client,
+        grant_id = %login.grant(),
+        idp = server.idp.issuer(),
+        %fault,
+        whose_fault = whose(fault),
+        "login not finished"
+    );
+    let location = |error| authorization_response::location(server, request, Outcome::Error(error));
+    match fault {
         Fault::NotAllowed { who } => {
-            let back = error_location(server, &pending.request, ErrorCode::AccessDenied);
-            return page(refusal::not_allowed(who, &pending.request.resource, back));
+            let back = location(ErrorCode::AccessDenied);
+            let problem = problem_pages::not_allowed(who, &request.resource, back);
+            server.pages.problem(&problem, arrival.id)
         }
-        Fault::Finished | Fault::AnotherBrowser | Fault::NoState | Fault::State(_) => {
-            return page(refusal::stale());
-        }
-        Fault::IdpError(code) if PERSONS_OWN.contains(&code.as_str()) => ErrorCode::AccessDenied,
+        Fault::Finished => server.pages.problem(&problem_pages::stale(), arrival.id),
+        Fault::IdpError(code) => sent_back(server, &location(our_word_for(code)), arrival),
         // Claims of another shape than configured decide nothing, so they let nobody in.
-        Fault::Login(LoginFault::Claims(_)) => ErrorCode::AccessDenied,
-        Fault::IdpError(code) if code == "temporarily_unavailable" => {
-            ErrorCode::TemporarilyUnavailable
+        Fault::Login(LoginFault::Claims(_)) => {
+            sent_back(server, &location(ErrorCode::AccessDenied), arrival)
         }
-        Fault::Login(fault) if fault.is_passing() => ErrorCode::TemporarilyUnavailable,
-        Fault::Unavailable => ErrorCode::TemporarilyUnavailable,
-        Fault::IdpError(_)
-        | Fault::AnotherIssuer(_)
+        Fault::Login(fault) if fault.is_passing() => {
+            sent_back(server, &location(ErrorCode::TemporarilyUnavailable), arrival)
+        }
+        Fault::Unavailable => {
+            sent_back(server, &location(ErrorCode::TemporarilyUnavailable), arrival)
+        }
+        Fault::AnotherIssuer(_)
+        | Fault::NoIssuer
         | Fault::NoCode
         | Fault::Login(_)
-        | Fault::ResourceGone => ErrorCode::ServerError,
-    };
-    redirect_error(server, &pending.request, error).unwrap_or_else(|| page(refusal::unavailable()))
+        | Fault::ResourceGone => sent_back(server, &location(ErrorCode::ServerError), arrival),
+    }
+}
+
+/// The IdP's errors in words that the client may rely on (OAuth 2.1 §4.1.2.1).
+fn our_word_for(idp_error: &str) -> ErrorCode {
+    match idp_error {
+        // The person, or a rule about them, ended the login at the IdP.
+        "access_denied" | "login_required" | "consent_required" | "interaction_required" => {
+            ErrorCode::AccessDenied
+        }
+        "temporarily_unavailable" => ErrorCode::TemporarilyUnavailable,
+        _ => ErrorCode::ServerError,
+    }
+}
+
+fn sent_back(server: &AuthorizationServer, location: &str, arrival: Arrival) -> Response {
+    let page = || server.pages.problem(&problem_pages::unavailable(), arrival.id);
+    answer::see_other(location).unwrap_or_else(page)
 }
 
 const fn whose(fault: &Fault) -> &'static str {
     match fault {
-        Fault::NoState | Fault::State(_) | Fault::AnotherBrowser | Fault::Finished => "browser",
-        Fault::NotAllowed { .. } => "person",
-        Fault::IdpError(_) | Fault::AnotherIssuer(_) | Fault::NoCode | Fault::Login(_) => "idp",
-        Fault::ResourceGone | Fault::Unavailable => "us",
+        Fault::Finished | Fault::NotAllowed { .. } => "client",
+        Fault::IdpError(_)
+        | Fault::AnotherIssuer(_)
+        | Fault::NoIssuer
+        | Fault::NoCode
+        | Fault::Login(_) => "idp",
+        Fault::ResourceGone => "us",
+        Fault::Unavailable => "store",
     }
 }
-
-fn name_of(person: &Identity) -> String {
-    person.email.clone().unwrap_or_else(|| person.key.clone())
-}
-
-/// The person, or a rule about them, ended the login at the IdP.
-const PERSONS_OWN: [&str; 4] =
-    ["access_denied", "login_required", "consent_required", "interaction_required"];

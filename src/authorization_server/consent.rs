@@ -3,9 +3,10 @@
 
 use http::header::SET_COOKIE;
 
+use crate::authorization_server::LARGEST_BODY;
+use crate::authorization_server::authorization_response::Outcome;
 use crate::authorization_server::pending::{LOGIN_LIFETIME, PendingLogin, state_for};
-use crate::authorization_server::{AuthorizationServer, refusal};
-use crate::browser::AuthorizationRequest;
+use crate::authorization_server::{AuthorizationServer, authorization_response, problem_pages};
 use crate::browser::consent::{ConsentFault, Ticket};
 use crate::browser::cookies;
 use crate::grants::GrantId;
@@ -45,7 +46,7 @@ async fn answered(
     arrival: Arrival,
 ) -> Result<Response, Fault> {
     let (parts, body) = request.into_parts();
-    let body = read_whole(body, LARGEST_FORM).await.map_err(|_| Fault::Incomplete)?;
+    let body = read_whole(body, LARGEST_BODY).await.map_err(|_| Fault::Incomplete)?;
     let form = Form::parse(&body);
     let text = form.one("ticket").ok().flatten().ok_or(Fault::Incomplete)?;
     let browser = server.cookies.browser(&parts.headers);
@@ -61,8 +62,9 @@ async fn answered(
                 client_id = %ticket.request().client,
                 "consent denied",
             );
-            let denied = redirect_error(server, ticket.request(), ErrorCode::AccessDenied);
-            denied.ok_or(Fault::Unavailable)
+            let denied = Outcome::Error(ErrorCode::AccessDenied);
+            let location = authorization_response::location(server, ticket.request(), denied);
+            answer::see_other(&location).ok_or(Fault::Unavailable)
         }
         _ => Err(Fault::Incomplete),
     }
@@ -78,13 +80,9 @@ async fn approved(
     let discovered = server.idp.discovered().await?;
     let consent = ticket.spend(&*server.store).await?;
     let secret = LoginSecret::new(server.chance.bytes().map_err(|_| Fault::Unavailable)?);
-    let pending = PendingLogin {
-        request: consent.request().clone(),
-        secret: secret.clone(),
-        grant: GrantId::new(server.chance.bytes().map_err(|_| Fault::Unavailable)?),
-        expires: arrival.at.after(LOGIN_LIFETIME),
-    };
-    let (client, grant) = (pending.request.client, pending.grant);
+    let grant = GrantId::new(server.chance.bytes().map_err(|_| Fault::Unavailable)?);
+    let pending = PendingLogin::of(&consent, secret.clone(), grant, arrival.at);
+    let client = consent.request().client;
     let state = state_for(server, pending).await.map_err(|_| Fault::Unavailable)?;
     tracing::info!(
         request_id = %arrival.id,
@@ -97,36 +95,15 @@ async fn approved(
     let mut response = answer::see_other(url.as_str()).ok_or(Fault::Unavailable)?;
     // MCP security best practices: set only now, after approval.
     logins.push(cookies::value_from(secret.browser_mark()));
-    let cookie = server.cookies.set_logins(&logins).ok_or(Fault::Unavailable)?;
+    let cookie = server.cookies.set_logins(&logins, LOGIN_LIFETIME).ok_or(Fault::Unavailable)?;
     response.headers_mut().append(SET_COOKIE, cookie);
     Ok(response)
 }
 
-/// Back to the client with an error, now that the person has answered (OAuth 2.1 §4.1.2.1, RFC 9207).
-pub fn redirect_error(
-    server: &AuthorizationServer,
-    request: &AuthorizationRequest,
-    error: ErrorCode,
-) -> Option<Response> {
-    answer::see_other(&error_location(server, request, error))
-}
-
-pub fn error_location(
-    server: &AuthorizationServer,
-    request: &AuthorizationRequest,
-    error: ErrorCode,
-) -> String {
-    let mut parameters = vec![("error", error.as_str()), ("iss", server.issuer.as_str())];
-    parameters.extend(request.state.as_deref().map(|state| ("state", state)));
-    request.redirect_uri.with(&parameters)
-}
-
 fn problem(fault: &Fault) -> Problem {
     match fault {
-        Fault::Incomplete => refusal::consent(ConsentFault::NotOurs),
-        Fault::Consent(fault) => refusal::consent(*fault),
-        Fault::Idp(_) | Fault::Unavailable => refusal::unavailable(),
+        Fault::Incomplete => problem_pages::consent(ConsentFault::NotOurs),
+        Fault::Consent(fault) => problem_pages::consent(*fault),
+        Fault::Idp(_) | Fault::Unavailable => problem_pages::unavailable(),
     }
 }
-
-const LARGEST_FORM: usize = 16 * 1024;

@@ -5,7 +5,8 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::oauth::ErrorCode;
-use crate::wire::{Response, answer};
+use crate::wire::form::Repeated;
+use crate::wire::{Arrival, Response, answer};
 
 /// What the client is told: a registered code, and a sentence for whoever reads its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +26,19 @@ impl Refused {
         Self { code, description }
     }
 
+    /// Answer with it, and say in the log what was refused.
+    pub fn answer(self, what: &'static str, arrival: Arrival) -> Response {
+        let (request_id, error, fault) = (arrival.id, self.code.as_str(), self.description);
+        if self.code == ErrorCode::TemporarilyUnavailable {
+            tracing::error!(%request_id, error, fault, whose_fault = "store", "{what} not answered");
+        } else {
+            tracing::info!(%request_id, error, fault, whose_fault = "client", "{what} refused");
+        }
+        self.into_response()
+    }
+
     /// RFC 6749 §5.2: 400, and 401 for `invalid_client`, which makes clients register again.
-    pub fn into_response(self) -> Response {
+    fn into_response(self) -> Response {
         let status = match self.code {
             ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
             ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -55,6 +67,13 @@ impl Refused {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response
+    }
+}
+
+/// RFC 6749 §3.2: a parameter that came twice.
+impl From<Repeated> for Refused {
+    fn from(_: Repeated) -> Self {
+        Self::new(ErrorCode::InvalidRequest, "a parameter was sent more than once")
     }
 }
 

@@ -3,10 +3,10 @@
 //! Every other check comes before the code is spent, so that a wrong request burns nothing.
 
 use crate::authorization_server::AuthorizationServer;
-use crate::authorization_server::clients::{Client, one};
+use crate::authorization_server::clients::Client;
 use crate::authorization_server::error::{Refused, UNAVAILABLE};
-use crate::authorization_server::issue::{self, Issued};
-use crate::authorization_server::resource;
+use crate::authorization_server::resource_indicator;
+use crate::authorization_server::token_response::{self, Issued};
 use crate::grants::{Grant, RedeemFault};
 use crate::oauth::ErrorCode;
 use crate::secret;
@@ -19,11 +19,11 @@ pub async fn redeem(
     form: &Form,
     arrival: Arrival,
 ) -> Result<Issued, Refused> {
-    let code = one(form, "code")?.ok_or(NO_CODE)?;
+    let code = form.one("code")?.ok_or(NO_CODE)?;
     let code = server.ring.open(&CODE, code).map_err(|_| BAD_CODE)?;
     check(client, form, &code, arrival)?;
     let grant = unspent(server, &code).await?;
-    let resource = resource::granted(server, form, &grant)?;
+    let resource = resource_indicator::granted(server, form, &grant)?;
     let grant = server.grants.redeem(code.grant).await.map_err(|fault| match fault {
         RedeemFault::Unknown => BAD_CODE,
         RedeemFault::Reused => {
@@ -37,7 +37,8 @@ pub async fn redeem(
         }
         RedeemFault::Store(_) => UNAVAILABLE,
     })?;
-    let issued = issue::tokens(server, client, &grant, &resource, &grant.scopes, arrival.at)?;
+    let issued =
+        token_response::tokens(server, client, &grant, &resource, &grant.scopes, arrival.at)?;
     tracing::info!(
         request_id = %arrival.id,
         client_id = %client.digest,
@@ -53,12 +54,12 @@ fn check(client: &Client, form: &Form, code: &Code, arrival: Arrival) -> Result<
         return Err(BAD_CODE);
     }
     // OAuth 2.1 leaves the parameter out; OAuth 2.0 clients send it, and then it must be the same.
-    if let Some(presented) = one(form, "redirect_uri")?
+    if let Some(presented) = form.one("redirect_uri")?
         && !secret::same(&code.redirect_uri, &secret::short_hash(presented.as_bytes()))
     {
         return Err(ANOTHER_REDIRECT_URI);
     }
-    let verifier = one(form, "code_verifier")?.ok_or(NO_VERIFIER)?;
+    let verifier = form.one("code_verifier")?.ok_or(NO_VERIFIER)?;
     if code.challenge.is_met_by(verifier) { Ok(()) } else { Err(WRONG_VERIFIER) }
 }
 

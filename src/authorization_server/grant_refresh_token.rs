@@ -1,10 +1,10 @@
 //! `grant_type=refresh_token`: new tokens for a grant (RFC 6749 §6), by the rules of `grants::generations`.
 
 use crate::authorization_server::AuthorizationServer;
-use crate::authorization_server::clients::{Client, one};
+use crate::authorization_server::clients::Client;
 use crate::authorization_server::error::{Refused, UNAVAILABLE};
-use crate::authorization_server::issue::{self, Issued};
-use crate::authorization_server::resource;
+use crate::authorization_server::resource_indicator;
+use crate::authorization_server::token_response::{self, Issued};
 use crate::grants::{AdvanceFault, Grant};
 use crate::oauth::{ErrorCode, Scopes};
 use crate::token::sealed::REFRESH_TOKEN;
@@ -16,14 +16,14 @@ pub async fn refresh(
     form: &Form,
     arrival: Arrival,
 ) -> Result<Issued, Refused> {
-    let token = one(form, "refresh_token")?.ok_or(NO_TOKEN)?;
+    let token = form.one("refresh_token")?.ok_or(NO_TOKEN)?;
     let token = server.ring.open(&REFRESH_TOKEN, token).map_err(|_| BAD_TOKEN)?;
     if token.client != client.digest {
         return Err(BAD_TOKEN);
     }
     let read = server.grants.read(token.grant).await.map_err(|_| UNAVAILABLE)?.ok_or(BAD_TOKEN)?;
-    let resource = resource::granted(server, form, &read.grant)?;
-    let scopes = narrowed(&read.grant, one(form, "scope")?)?;
+    let resource = resource_indicator::granted(server, form, &read.grant)?;
+    let scopes = narrowed(&read.grant, form.one("scope")?)?;
     let grant =
         server.grants.advance(read, token.generation).await.map_err(|fault| match fault {
             AdvanceFault::Ended => BAD_TOKEN,
@@ -39,7 +39,7 @@ pub async fn refresh(
             }
             AdvanceFault::Store(_) => UNAVAILABLE,
         })?;
-    let issued = issue::tokens(server, client, &grant, &resource, &scopes, arrival.at)?;
+    let issued = token_response::tokens(server, client, &grant, &resource, &scopes, arrival.at)?;
     tracing::info!(
         request_id = %arrival.id,
         client_id = %client.digest,

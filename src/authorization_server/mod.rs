@@ -3,6 +3,7 @@
 //! A login passes through the files in this order: `metadata`, `register`, `authorize`, `consent`, the
 //! IdP, `callback`, `token` → `grant_authorization_code`, later `grant_refresh_token`, in the end `revoke`.
 
+pub mod authorization_response;
 pub mod authorize;
 pub mod callback;
 pub mod clients;
@@ -10,14 +11,17 @@ pub mod consent;
 pub mod error;
 pub mod grant_authorization_code;
 pub mod grant_refresh_token;
-pub mod issue;
+
 pub mod metadata;
 pub mod pending;
-pub mod refusal;
+pub mod problem_pages;
+
 pub mod register;
-pub mod resource;
+pub mod resource_indicator;
+
 pub mod revoke;
 pub mod token;
+pub mod token_response;
 
 use std::sync::Arc;
 
@@ -60,6 +64,9 @@ pub struct AuthorizationServer {
 pub fn endpoint(issuer: &PublicUrl, path: &str) -> String {
     format!("{}{}{path}", issuer.origin(), issuer.path())
 }
+
+/// Bytes of a body that one of our endpoints reads.
+pub const LARGEST_BODY: usize = 16 * 1024;
 
 pub const AUTHORIZE: &str = "/authorize";
 pub const TOKEN: &str = "/token";

@@ -7,20 +7,40 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::authorization_server::AuthorizationServer;
-use crate::browser::AuthorizationRequest;
+use crate::browser::{AuthorizationRequest, Consent};
 use crate::clock::Timestamp;
 use crate::grants::GrantId;
 use crate::idp::login::LoginSecret;
 use crate::seal::Kind;
-use crate::store::StoreFault;
+use crate::store::{Key, StoreFault};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PendingLogin {
-    pub request: AuthorizationRequest,
-    pub secret: LoginSecret,
+    request: AuthorizationRequest,
+    secret: LoginSecret,
+    grant: GrantId,
+    expires: Timestamp,
+}
+
+impl PendingLogin {
+    /// The login that `consent` allows, for what was consented to and nothing else.
+    pub fn of(consent: &Consent, secret: LoginSecret, grant: GrantId, now: Timestamp) -> Self {
+        let expires = now.after(LOGIN_LIFETIME);
+        Self { request: consent.request().clone(), secret, grant, expires }
+    }
+
+    pub fn request(&self) -> &AuthorizationRequest {
+        &self.request
+    }
+
+    pub fn secret(&self) -> &LoginSecret {
+        &self.secret
+    }
+
     /// The grant that this login becomes, chosen before so that it can become only one.
-    pub grant: GrantId,
-    pub expires: Timestamp,
+    pub fn grant(&self) -> GrantId {
+        self.grant
+    }
 }
 
 /// What `state` holds. IdPs limit it (to about 1,000 characters); what is longer is kept in the store.
@@ -52,7 +72,7 @@ pub async fn state_for(
         return Ok(whole);
     }
     let id = server.chance.bytes().map_err(|_| StoreFault)?;
-    server.store.put(&key(id), whole, expires).await?;
+    server.store.put(&Key::new("login", &id), whole, expires).await?;
     server.ring.seal(&STATE, &State::Kept(id)).map_err(|_| StoreFault)
 }
 
@@ -64,7 +84,7 @@ pub async fn login_of(
 ) -> Result<PendingLogin, StateFault> {
     let mut opened = server.ring.open(&STATE, state).map_err(|_| StateFault::NotOurs)?;
     if let State::Kept(id) = opened {
-        let kept = server.store.read(&key(id)).await?.ok_or(StateFault::Stale)?;
+        let kept = server.store.read(&Key::new("login", &id)).await?.ok_or(StateFault::Stale)?;
         opened = server.ring.open(&STATE, &kept.value).map_err(|_| StateFault::NotOurs)?;
     }
     match opened {
@@ -72,10 +92,6 @@ pub async fn login_of(
         State::Whole(_) => Err(StateFault::Stale),
         State::Kept(_) => Err(StateFault::NotOurs),
     }
-}
-
-fn key(id: [u8; 16]) -> String {
-    id.iter().fold("login:".to_owned(), |key, byte| format!("{key}{byte:02x}"))
 }
 
 pub const LOGIN_LIFETIME: Duration = Duration::from_mins(10);

@@ -6,9 +6,9 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::authorization_server::AuthorizationServer;
 use crate::authorization_server::clients::registered::{CLIENT_ID, Registration};
 use crate::authorization_server::error::{Refused, UNAVAILABLE};
+use crate::authorization_server::{AuthorizationServer, LARGEST_BODY};
 use crate::oauth::{ClientDigest, ErrorCode, RegisteredRedirectUri, Scopes};
 use crate::pages::readable;
 use crate::secret;
@@ -56,15 +56,7 @@ struct Registered<'a> {
 pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arrival) -> Response {
     match register(server, request, arrival).await {
         Ok(response) => response,
-        Err(refused) => {
-            tracing::info!(
-                request_id = %arrival.id,
-                error = refused.code.as_str(),
-                fault = refused.description,
-                "registration refused",
-            );
-            refused.into_response()
-        }
+        Err(refused) => refused.answer("registration", arrival),
     }
 }
 
@@ -177,7 +169,6 @@ fn names(types: &[String], name: &str) -> bool {
     types.iter().any(|own| own == name)
 }
 
-const LARGEST_BODY: usize = 16 * 1024;
 const MOST_REDIRECT_URIS: usize = 10;
 /// Characters. Windows keeps 1,280 for a client's whole record.
 const LONGEST_CLIENT_ID: usize = 1000;

@@ -4,7 +4,7 @@ use http::StatusCode;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
 
 use crate::authorization_server::AuthorizationServer;
-use crate::authorization_server::clients::{self, one};
+use crate::authorization_server::clients;
 use crate::authorization_server::error::{Refused, UNAVAILABLE};
 use crate::authorization_server::token::read_form;
 use crate::grants::GrantId;
@@ -15,15 +15,7 @@ use crate::wire::{Arrival, Request, Response, answer};
 pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arrival) -> Response {
     match revoke(server, request, arrival).await {
         Ok(()) => done(),
-        Err(refused) => {
-            tracing::info!(
-                request_id = %arrival.id,
-                error = refused.code.as_str(),
-                fault = refused.description,
-                "revocation refused",
-            );
-            refused.into_response()
-        }
+        Err(refused) => refused.answer("revocation", arrival),
     }
 }
 
@@ -34,7 +26,7 @@ async fn revoke(
 ) -> Result<(), Refused> {
     let (headers, form) = read_form(request).await?;
     let client = clients::authenticate(server, &headers, &form)?;
-    let token = one(&form, "token")?.ok_or(NO_TOKEN)?;
+    let token = form.one("token")?.ok_or(NO_TOKEN)?;
     // RFC 7009 §2.2: a token that is not valid (any more) is as good as revoked.
     let Some((grant, owner)) = named_by(server, token) else { return Ok(()) };
     if owner != client.digest {

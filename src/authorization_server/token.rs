@@ -4,10 +4,11 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::authorization_server::AuthorizationServer;
-use crate::authorization_server::clients::{self, one};
+use crate::authorization_server::clients;
 use crate::authorization_server::error::Refused;
-use crate::authorization_server::{grant_authorization_code, grant_refresh_token};
+use crate::authorization_server::{
+    AuthorizationServer, LARGEST_BODY, grant_authorization_code, grant_refresh_token,
+};
 use crate::oauth::ErrorCode;
 use crate::wire::body::read_whole;
 use crate::wire::{Arrival, Form, Request, Response, answer};
@@ -15,15 +16,7 @@ use crate::wire::{Arrival, Form, Request, Response, answer};
 pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arrival) -> Response {
     match exchange(server, request, arrival).await {
         Ok(response) => response,
-        Err(refused) => {
-            tracing::info!(
-                request_id = %arrival.id,
-                error = refused.code.as_str(),
-                fault = refused.description,
-                "token request refused",
-            );
-            refused.into_response()
-        }
+        Err(refused) => refused.answer("token request", arrival),
     }
 }
 
@@ -33,7 +26,7 @@ async fn exchange(
     arrival: Arrival,
 ) -> Result<Response, Refused> {
     let (headers, form) = read_form(request).await?;
-    let grant_type = one(&form, "grant_type")?.ok_or(NO_GRANT_TYPE)?;
+    let grant_type = form.one("grant_type")?.ok_or(NO_GRANT_TYPE)?;
     let client = clients::authenticate(server, &headers, &form)?;
     let issued = match grant_type {
         "authorization_code" => {
@@ -51,7 +44,7 @@ pub async fn read_form(request: Request) -> Result<(HeaderMap, Form), Refused> {
     if !parts.headers.get(CONTENT_TYPE).is_some_and(is_form) {
         return Err(NOT_A_FORM);
     }
-    let body = read_whole(body, LARGEST_FORM).await.map_err(|_| UNREADABLE)?;
+    let body = read_whole(body, LARGEST_BODY).await.map_err(|_| UNREADABLE)?;
     Ok((parts.headers, Form::parse(&body)))
 }
 
@@ -62,7 +55,6 @@ fn is_form(content_type: &HeaderValue) -> bool {
     })
 }
 
-const LARGEST_FORM: usize = 16 * 1024;
 const NOT_A_FORM: Refused = Refused::new(
     ErrorCode::InvalidRequest,
     "the body must be of type application/x-www-form-urlencoded",

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::oauth::{ClientDigest, CodeChallenge, RedirectUri, Scopes};
 use crate::seal::{KeyRing, Kind, SealFault};
 use crate::secret;
-use crate::store::{Created, Store, StoreFault};
+use crate::store::{Created, Key, Store, StoreFault};
 
 /// What a client asked for at the authorization endpoint, every part checked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -119,7 +119,7 @@ impl Ticket {
 
     /// The person said yes. A form counts once.
     pub async fn spend(self, store: &dyn Store) -> Result<Consent, ConsentFault> {
-        let key = format!("consent:{}", hex(&self.id));
+        let key = Key::new("consent", &self.id);
         match store.create(&key, String::new(), self.expires).await? {
             Created::New(_) => Ok(Consent { request: self.request }),
             Created::Present => Err(ConsentFault::Spent),
@@ -131,10 +131,6 @@ impl Ticket {
 /// (`SameSite=Lax` is not sent along with another site's POST).
 fn is_from_another_site(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -4,6 +4,8 @@
 //! On https they are `__Host-` cookies: set by us alone, for this host alone. On http loopback that
 //! prefix is not allowed; nothing there defends against other programs on the same machine.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::COOKIE;
@@ -58,10 +60,10 @@ impl Cookies {
 
     /// Several tabs may log in at once; beyond a few, the oldest is forgotten, so that the cookie
     /// can't outgrow what servers accept.
-    pub fn set_logins(&self, values: &[CookieValue]) -> Option<HeaderValue> {
+    pub fn set_logins(&self, values: &[CookieValue], life: Duration) -> Option<HeaderValue> {
         let newest = values.len().saturating_sub(MOST_LOGINS);
         let kept = values.get(newest..).unwrap_or_default().join(".");
-        let life = if kept.is_empty() { 0 } else { 600 };
+        let life = if kept.is_empty() { 0 } else { life.as_secs() };
         let text = format!("{}={kept}; Max-Age={life}{}", self.logins, self.attributes);
         HeaderValue::from_str(&text).ok()
     }
@@ -69,8 +71,13 @@ impl Cookies {
 
 /// Is this the name of a cookie of ours, or of another mcp-doorman on this host?
 /// The upstream neither sees nor sets such cookies.
-pub fn is_ours(name: &str) -> bool {
-    name.starts_with("__Host-doorman-") || name.starts_with("doorman-")
+///
+/// A nameless cookie (`=doorman-…=x`) comes back from browsers without its `=`, as one of ours.
+pub fn is_ours(cookie: &[u8]) -> bool {
+    let name = cookie.trim_ascii_start();
+    let name = name.strip_prefix(b"=").unwrap_or(name).trim_ascii_start();
+    let name = name.strip_prefix(b"__Host-").unwrap_or(name);
+    name.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
 }
 
 pub fn value_from(random: [u8; 16]) -> CookieValue {
@@ -81,17 +88,17 @@ fn is_value(text: &str) -> bool {
     text.len() == 22 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
+/// By bytes: other applications on this host may have set cookies that are not ASCII.
 fn read(headers: &HeaderMap, name: &str) -> Option<String> {
     headers
         .get_all(COOKIE)
         .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(own, _)| *own == name)
-        .map(|(_, value)| value.to_owned())
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+        .find_map(|value| String::from_utf8(value.to_vec()).ok())
 }
 
+const OURS: &[u8] = b"doorman-";
 const MOST_LOGINS: usize = 8;
 
 #[cfg(test)]
@@ -104,7 +111,9 @@ mod tests {
 
     fn sent(cookie: &str) -> HeaderMap {
         let pair = cookie.split(';').next().unwrap();
-        HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&format!("x=1; {pair}")).unwrap())])
+        // As a browser sends it: in one line, after another application's in whatever bytes.
+        let line = [b"x=\xc3\xa9\xff; ", pair.as_bytes()].concat();
+        HeaderMap::from_iter([(COOKIE, HeaderValue::from_bytes(&line).unwrap())])
     }
 
     #[test]
@@ -137,11 +146,22 @@ mod tests {
     }
 
     #[test]
+    fn ours_are_known_by_their_names_however_they_are_written() {
+        for cookie in [&b"__Host-doorman-x=1"[..], b"doorman-x=1", b" =doorman-x=1", b"Doorman-x=1"]
+        {
+            assert!(is_ours(cookie), "{}", cookie.escape_ascii());
+        }
+        for cookie in [&b"session=doorman-x"[..], b"mydoorman-x=1", b"doorman=1", b"\xff=1", b""] {
+            assert!(!is_ours(cookie), "{}", cookie.escape_ascii());
+        }
+    }
+
+    #[test]
     fn a_hundred_logins_stay_under_a_kibibyte_and_the_newest_is_kept() {
         let cookies = names("https://a.example");
         let values: Vec<_> = (0..100).map(|n| value_from([n; 16])).collect();
 
-        let set = cookies.set_logins(&values).unwrap();
+        let set = cookies.set_logins(&values, Duration::from_secs(600)).unwrap();
 
         assert!(set.len() < 1024);
         assert_eq!(cookies.logins(&sent(set.to_str().unwrap())).last(), values.last());

@@ -200,19 +200,21 @@ impl Grants {
 
     /// End the grant. Its access tokens are refused from now on; its row stays, so that a late replay
     /// of its code or refresh token finds an ended grant and not none.
+    ///
+    /// An error means that the row may still be live: say so, and let the caller try again.
     pub async fn end(&self, id: GrantId) -> Result<(), StoreFault> {
+        self.revocations.add(id, self.clock.now().after(self.lifetimes.access + CLOCK_LEEWAY));
         for _ in 0..MOST_TRIES {
-            let Some(read) = self.read(id).await? else { break };
+            let Some(read) = self.read(id).await? else { return Ok(()) };
             if read.grant.state == GrantState::Ended {
-                break;
+                return Ok(());
             }
             let ended = Grant { state: GrantState::Ended, ..read.grant };
             if let Swap::Done(_) = self.swap(&ended, read.version).await? {
-                break;
+                return Ok(());
             }
         }
-        self.revocations.add(id, self.clock.now().after(self.lifetimes.access + CLOCK_LEEWAY));
-        Ok(())
+        Err(StoreFault)
     }
 
     async fn swap(&self, grant: &Grant, read: Version) -> Result<Swap, StoreFault> {

@@ -9,7 +9,7 @@ use crate::grants::generations::Generations;
 use crate::idp::Identity;
 use crate::oauth::{ClientDigest, Scopes};
 use crate::seal::Kind;
-use crate::secret;
+use crate::store::Key;
 
 /// 128 random bits that name a grant. Not secret, but only inside sealed tokens does it open anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,10 +42,8 @@ impl GrantId {
         Self(random)
     }
 
-    /// Where the row is kept: a hash, so that who reads the store's keys can name no grant.
-    pub(super) fn key(self) -> String {
-        let hash = secret::short_hash(&self.0);
-        hash.iter().fold("grant:".to_owned(), |key, byte| format!("{key}{byte:02x}"))
+    pub(super) fn key(self) -> Key {
+        Key::new("grant", &self.0)
     }
 }
 

@@ -10,8 +10,8 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response};
 use openidconnect::core::{CoreIdToken, CoreIdTokenVerifier};
 use openidconnect::{
-    AccessToken, AccessTokenHash, ClaimsVerificationError, ClientId, ClientSecret, IssuerUrl,
-    Nonce, SignatureVerificationError,
+    AccessToken, AccessTokenHash, ClaimsVerificationError, ClientId, IssuerUrl, Nonce,
+    SignatureVerificationError,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -105,13 +105,8 @@ impl Idp {
         let issuer = IssuerUrl::new(settings.issuer.clone()).map_err(IdTokenFault::other)?;
         let client = ClientId::new(settings.client_id.clone());
         let keys = discovered.keys.clone();
-        let verifier = match &settings.client_secret {
-            Some(secret) => {
-                let secret = ClientSecret::new(secret.expose().to_owned());
-                CoreIdTokenVerifier::new_confidential_client(client, secret, issuer, keys)
-            }
-            None => CoreIdTokenVerifier::new_public_client(client, issuer, keys),
-        };
+        // Our secret signs nothing: only asymmetric algorithms are allowed below.
+        let verifier = CoreIdTokenVerifier::new_public_client(client, issuer, keys);
         let clock = self.clock.clone();
         Ok(verifier.set_allowed_algs(discovered.algorithms.clone()).set_time_fn(move || {
             let seconds = i64::try_from(clock.now().seconds()).unwrap_or(i64::MAX);

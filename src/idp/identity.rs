@@ -20,6 +20,8 @@ pub struct Identity {
 pub enum ClaimFault {
     #[error("the ID token has no claim {0:?} as text, which idp.user_key needs")]
     NoKey(String),
+    #[error("the claim {0:?} has a slash, which a part of idp.user_key can't have")]
+    Slash(String),
     #[error("the claim {0:?} is not a list of texts")]
     Groups(String),
 }
@@ -43,6 +45,10 @@ fn key(claims: &Map<String, Value>, names: &[String]) -> Result<String, ClaimFau
     let mut parts = Vec::with_capacity(names.len());
     for name in names {
         match claims.get(name) {
+            // Joined by a slash, so none may hold one: `a/b` + `c` is not `a` + `b/c`.
+            Some(Value::String(value)) if names.len() > 1 && value.contains('/') => {
+                return Err(ClaimFault::Slash(name.clone()));
+            }
             Some(Value::String(value)) if !value.is_empty() => parts.push(value.as_str()),
             _ => return Err(ClaimFault::NoKey(name.clone())),
         }

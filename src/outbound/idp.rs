@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use reqwest::redirect::Policy;
 
+use crate::telemetry::causes;
 use crate::tls::{self, TlsFault};
 
 /// The connection pool to the IdP.
@@ -61,14 +62,7 @@ impl IdpConnection {
 
 /// The whole chain of causes, without the URL: a query could hold what must not be logged.
 fn failed(error: reqwest::Error) -> Unreachable {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    Unreachable::Failed(text)
+    Unreachable::Failed(causes(&error.without_url()))
 }
 
 /// Bytes. Metadata, keys and token answers are a few KiB.

@@ -1,5 +1,7 @@
 //! One protected resource, as everything that judges or carries a request needs to know it.
 
+use http::HeaderValue;
+
 use crate::oauth::{PublicUrl, Scopes};
 use crate::policy::Access;
 use crate::secret;
@@ -14,6 +16,8 @@ pub struct Resource {
     pub access: Access,
     /// What a token must hold; may be empty.
     pub scopes: Scopes,
+    /// The public host, as the upstream is told.
+    pub public_host: HeaderValue,
     /// What a token for this resource says it is for.
     pub digest: [u8; 16],
     /// Digest of `access`.
@@ -28,8 +32,11 @@ impl Resource {
         access: Access,
         scopes: Scopes,
     ) -> Self {
+        // The authority of a parsed URL has no character that a header can't.
+        let public_host = HeaderValue::from_str(url.authority())
+            .unwrap_or_else(|_| HeaderValue::from_static("localhost"));
         let digest = secret::short_hash(url.as_str().as_bytes());
         let rules = access.digest();
-        Self { url, name, upstream, access, scopes, digest, rules }
+        Self { url, name, upstream, access, scopes, public_host, digest, rules }
     }
 }

@@ -68,31 +68,27 @@ enum NoBearer {
     Missing,
     /// Two headers: which one counts would be a guess.
     Repeated,
-    /// Another scheme, or not the characters of a token (RFC 6750 §2.1).
+    /// Another scheme, or nothing after it.
     Unreadable,
 }
 
-/// The one bearer token of the request. Tokens in the query or a form are not looked for (RFC 9700 §4.3).
-fn bearer(headers: &HeaderMap) -> Result<&str, NoBearer> {
+/// The one bearer token of the request (RFC 6750 §2.1). Whether its characters are a token's is the
+/// verifier's question. Tokens in the query or a form are not looked for (RFC 9700 §4.3).
+fn bearer(headers: &HeaderMap) -> Result<&[u8], NoBearer> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
-    let line = lines.next().ok_or(NoBearer::Missing)?;
+    let line = lines.next().ok_or(NoBearer::Missing)?.as_bytes();
     if lines.next().is_some() {
         return Err(NoBearer::Repeated);
     }
-    let text = line.to_str().map_err(|_| NoBearer::Unreadable)?;
-    let (scheme, token) = text.split_once(' ').ok_or(NoBearer::Unreadable)?;
-    if !scheme.eq_ignore_ascii_case("bearer") || !is_token68(token) {
-        return Err(NoBearer::Unreadable);
+    match line.split_at_checked(SCHEME.len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) && !token.is_empty() => {
+            Ok(token)
+        }
+        Some(_) | None => Err(NoBearer::Unreadable),
     }
-    Ok(token)
 }
 
-/// RFC 9110 §11.2 `token68`, which RFC 6750 §2.1 calls `b64token`.
-fn is_token68(text: &str) -> bool {
-    let body = text.trim_end_matches('=');
-    !body.is_empty()
-        && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
-}
+const SCHEME: &[u8] = b"Bearer ";
 
 #[cfg(test)]
 mod tests {
@@ -109,16 +105,13 @@ mod tests {
     #[test]
     fn exactly_one_bearer_token_is_read() {
         for (lines, expected) in [
-            (&["Bearer abc.def"][..], Ok("abc.def")),
-            (&["bearer abc"], Ok("abc")),
-            (&["BEARER abc=="], Ok("abc==")),
+            (&["Bearer abc.def"][..], Ok(&b"abc.def"[..])),
+            (&["bearer abc"], Ok(b"abc")),
+            (&["BEARER abc=="], Ok(b"abc==")),
             (&[], Err(NoBearer::Missing)),
             (&["Bearer a", "Bearer b"], Err(NoBearer::Repeated)),
             (&["Bearer"], Err(NoBearer::Unreadable)),
             (&["Bearer "], Err(NoBearer::Unreadable)),
-            (&["Bearer  abc"], Err(NoBearer::Unreadable)),
-            (&["Bearer a b"], Err(NoBearer::Unreadable)),
-            (&["Bearer a,Bearer b"], Err(NoBearer::Unreadable)),
             (&["Basic abc"], Err(NoBearer::Unreadable)),
             (&["Bearer\tabc"], Err(NoBearer::Unreadable)),
         ] {

@@ -1,7 +1,8 @@
 //! An admitted request to its upstream, the upstream's answer back. No body is buffered or parsed.
 
-use http::uri::{PathAndQuery, Scheme, Uri};
-use http::{StatusCode, Version};
+use std::sync::Arc;
+
+use http::StatusCode;
 
 use crate::policy::{Admitted, Resource};
 use crate::proxy::headers::{self, IdentityHeaders};
@@ -17,59 +18,25 @@ pub async fn forward(
     names: &IdentityHeaders,
     arrival: Arrival,
 ) -> Response {
-    let resource = admitted.resource();
-    let Some(target) = target(request.uri(), resource) else {
-        return answer::json_rpc_error(
-            StatusCode::BAD_REQUEST,
-            INVALID_REQUEST,
-            "the path can't be passed on",
-        );
-    };
-    *request.uri_mut() = target;
-    *request.version_mut() = Version::HTTP_11;
+    let resource = Arc::clone(admitted.resource());
     let identity = &admitted.token().facts().headers;
-    headers::for_upstream(request.headers_mut(), resource, names, identity, arrival.peer);
-    let url = resource.url.clone();
+    headers::for_upstream(request.headers_mut(), &resource, names, identity, arrival.peer);
     match upstream.send(admitted, request).await {
-        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => failed(
-            &UpstreamFault::Garbled("it switched protocols unasked".to_owned()),
-            &url,
-            arrival,
-        ),
+        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let fault = UpstreamFault::Garbled("it switched protocols unasked".to_owned());
+            failed(&fault, &resource, arrival)
+        }
         Ok(answer) => {
             let mut response = answer.map(Body::Upstream);
             headers::from_upstream(response.headers_mut());
             response
         }
-        Err(fault) => failed(&fault, &url, arrival),
+        Err(fault) => failed(&fault, &resource, arrival),
     }
 }
 
-/// The path within the resource, under the upstream's own path, with the same query. The bytes that
-/// were judged are the bytes that are sent.
-fn target(judged: &Uri, resource: &Resource) -> Option<Uri> {
-    let within = judged.path().strip_prefix(resource.url.path())?;
-    let upstream = &resource.upstream;
-    let path_and_query: PathAndQuery = if upstream.path == resource.url.path() {
-        judged.path_and_query()?.clone()
-    } else {
-        let path = format!("{}{within}", upstream.path);
-        let path = if path.is_empty() { "/" } else { &path };
-        match judged.query() {
-            Some(query) => format!("{path}?{query}").parse().ok()?,
-            None => path.parse().ok()?,
-        }
-    };
-    Uri::builder()
-        .scheme(Scheme::HTTP)
-        .authority(upstream.authority.clone())
-        .path_and_query(path_and_query)
-        .build()
-        .ok()
-}
-
 /// R7. What went wrong goes to the log; the client learns whose fault it was.
-fn failed(fault: &UpstreamFault, url: &crate::oauth::PublicUrl, arrival: Arrival) -> Response {
+fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Response {
     let (status, code, text) = match fault {
         UpstreamFault::Connect(_) => {
             (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "the MCP server can't be reached")
@@ -82,6 +49,9 @@ fn failed(fault: &UpstreamFault, url: &crate::oauth::PublicUrl, arrival: Arrival
             BAD_UPSTREAM,
             "the MCP server did not begin to answer in time",
         ),
+        UpstreamFault::Target => {
+            (StatusCode::BAD_REQUEST, INVALID_REQUEST, "the path can't be passed on")
+        }
         UpstreamFault::RequestBody(_) => (
             StatusCode::BAD_REQUEST,
             INVALID_REQUEST,
@@ -90,7 +60,8 @@ fn failed(fault: &UpstreamFault, url: &crate::oauth::PublicUrl, arrival: Arrival
     };
     tracing::warn!(
         request_id = %arrival.id,
-        resource = %url,
+        resource = %resource.url,
+        upstream = %resource.upstream.authority,
         %fault,
         whose_fault = whose(fault),
         "request not answered",
@@ -100,7 +71,7 @@ fn failed(fault: &UpstreamFault, url: &crate::oauth::PublicUrl, arrival: Arrival
 
 const fn whose(fault: &UpstreamFault) -> &'static str {
     match fault {
-        UpstreamFault::RequestBody(_) => "client",
+        UpstreamFault::Target | UpstreamFault::RequestBody(_) => "client",
         UpstreamFault::Connect(_) | UpstreamFault::Slow | UpstreamFault::Garbled(_) => "upstream",
     }
 }

@@ -39,6 +39,7 @@ pub fn for_upstream(
 ) {
     remove(headers, |name| is_our_business(name) || names.reads_as_ours(name.as_str()));
     strip_own_cookies(headers);
+    headers.reserve(MOST_OF_OURS);
     headers.insert(HOST, resource.upstream.host.clone());
     headers.insert(names.user.clone(), identity.user.clone());
     if let Some(email) = &identity.email {
@@ -53,9 +54,7 @@ pub fn for_upstream(
     }
     let scheme = if resource.url.is_https() { "https" } else { "http" };
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    if let Ok(host) = HeaderValue::from_str(resource.url.authority()) {
-        headers.insert(X_FORWARDED_HOST, host);
-    }
+    headers.insert(X_FORWARDED_HOST, resource.public_host.clone());
 }
 
 /// Make the headers of the upstream's answer fit for the client: a hostile upstream shares our origin,
@@ -64,7 +63,8 @@ pub fn from_upstream(headers: &mut HeaderMap) {
     remove(headers, |name| {
         *name == WWW_AUTHENTICATE || name.as_str().starts_with("access-control-")
     });
-    if headers.contains_key(SET_COOKIE) {
+    let sets_ours = |cookie: &HeaderValue| cookies::is_ours(cookie.as_bytes());
+    if headers.get_all(SET_COOKIE).iter().any(sets_ours) {
         let kept: Vec<HeaderValue> = headers
             .get_all(SET_COOKIE)
             .iter()
@@ -80,17 +80,11 @@ pub fn from_upstream(headers: &mut HeaderMap) {
 
 /// Remove what belongs to this hop alone, and what is `unwanted` besides.
 fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
-    let nominated = nominated(headers);
-    let names: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            is_of_this_hop(name)
-                || unwanted(name)
-                || nominated.iter().any(|nominated| nominated == name.as_str())
-        })
-        .cloned()
-        .collect();
-    for name in names {
+    for name in nominated(headers) {
+        headers.remove(name);
+    }
+    let is_unwanted = |name: &&HeaderName| is_of_this_hop(name) || unwanted(name);
+    while let Some(name) = headers.keys().find(is_unwanted).cloned() {
         headers.remove(name);
     }
 }
@@ -115,16 +109,21 @@ fn is_our_business(name: &HeaderName) -> bool {
         || *name == ORIGIN
         || name == "dpop"
         || starts_alike("x-forwarded-", name.as_str())
+        || alike("x-real-ip", name.as_str())
 }
 
-fn nominated(headers: &HeaderMap) -> Vec<String> {
+/// What `Connection` names besides what is removed anyway.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let is_plain = |option: &&[u8]| {
+        [&b"close"[..], b"keep-alive", b""].iter().any(|plain| option.eq_ignore_ascii_case(plain))
+    };
     headers
         .get_all(CONNECTION)
         .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .filter(|name| !matches!(name.as_str(), "" | "close" | "keep-alive"))
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|option| !is_plain(option))
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
         .collect()
 }
 
@@ -141,31 +140,28 @@ fn starts_alike(prefix: &str, name: &str) -> bool {
             .all(|(own, other)| own == other || (own == b'-' && other == b'_'))
 }
 
+/// By bytes: other applications' cookies pass as they are.
 fn strip_own_cookies(headers: &mut HeaderMap) {
-    if !headers.contains_key(COOKIE) {
-        return;
-    }
-    let kept: Vec<&str> = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .map(str::trim)
-        .filter(|pair| !pair.is_empty() && !cookies::is_ours(pair))
-        .collect();
-    let kept = HeaderValue::from_str(&kept.join("; "));
-    headers.remove(COOKIE);
-    if let Ok(kept) = kept
-        && !kept.is_empty()
-    {
-        headers.insert(COOKIE, kept);
+    let pairs = |line: &HeaderValue| {
+        let kept: Vec<&[u8]> = line
+            .as_bytes()
+            .split(|byte| *byte == b';')
+            .map(<[u8]>::trim_ascii)
+            .filter(|pair| !pair.is_empty() && !cookies::is_ours(pair))
+            .collect();
+        HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok().filter(|line| !line.is_empty())
+    };
+    if headers.contains_key(COOKIE) {
+        let kept: Vec<HeaderValue> = headers.get_all(COOKIE).iter().filter_map(pairs).collect();
+        headers.remove(COOKIE);
+        for line in kept {
+            headers.append(COOKIE, line);
+        }
     }
 }
 
-fn sets_ours(cookie: &HeaderValue) -> bool {
-    cookie.to_str().map_or(true, |text| cookies::is_ours(text.trim_start()))
-}
-
+/// `Host`, three about the person, three about the client.
+const MOST_OF_OURS: usize = 7;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

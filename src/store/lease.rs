@@ -1,23 +1,23 @@
 //! Leases: the right to do one thing at a time across replicas, until it is given back or runs out.
 
 use crate::clock::Timestamp;
-use crate::store::{Created, Store, StoreFault, Swap, Version};
+use crate::store::{Created, Key, Store, StoreFault, Swap, Version};
 
 /// Held by one caller at a time. Dropped without `release` it runs out by itself.
 #[derive(Debug)]
 pub struct Lease {
-    key: String,
+    key: Key,
     version: Version,
 }
 
 /// Take the lease named `key` until `until`; `None` if somebody holds it.
 pub async fn acquire(
     store: &dyn Store,
-    key: &str,
+    key: &Key,
     until: Timestamp,
 ) -> Result<Option<Lease>, StoreFault> {
     match store.create(key, String::new(), until).await? {
-        Created::New(version) => Ok(Some(Lease { key: key.to_owned(), version })),
+        Created::New(version) => Ok(Some(Lease { key: key.clone(), version })),
         Created::Present => Ok(None),
     }
 }

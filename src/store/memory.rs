@@ -1,10 +1,10 @@
 //! Records in this process's memory: for one replica, for `try` and for tests. Lost at a restart.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::{Clock, Timestamp};
-use crate::store::{Answer, Created, Record, Store, Swap, Version};
+use crate::store::{Answer, Created, Key, Record, Store, Swap, Version};
 
 /// Expired records are removed while others are written, so memory follows what is alive.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Records {
-    by_key: BTreeMap<String, Kept>,
+    by_key: HashMap<Key, Kept>,
     writes: u64,
     sweep_at: usize,
 }
@@ -38,15 +38,15 @@ impl MemoryStore {
 }
 
 impl Records {
-    fn live(&self, key: &str, now: Timestamp) -> Option<&Record> {
+    fn live(&self, key: &Key, now: Timestamp) -> Option<&Record> {
         self.by_key.get(key).filter(|kept| kept.until > now).map(|kept| &kept.record)
     }
 
-    fn write(&mut self, key: &str, value: String, until: Timestamp, now: Timestamp) -> Version {
+    fn write(&mut self, key: &Key, value: String, until: Timestamp, now: Timestamp) -> Version {
         self.sweep(now);
         self.writes += 1;
         let version = Version(self.writes);
-        self.by_key.insert(key.to_owned(), Kept { record: Record { value, version }, until });
+        self.by_key.insert(key.clone(), Kept { record: Record { value, version }, until });
         version
     }
 
@@ -60,18 +60,18 @@ impl Records {
 }
 
 impl Store for MemoryStore {
-    fn read<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Record>> {
+    fn read<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Record>> {
         Box::pin(async move { Ok(self.lock().live(key, self.clock.now()).cloned()) })
     }
 
-    fn put<'a>(&'a self, key: &'a str, value: String, until: Timestamp) -> Answer<'a, ()> {
+    fn put<'a>(&'a self, key: &'a Key, value: String, until: Timestamp) -> Answer<'a, ()> {
         Box::pin(async move {
             self.lock().write(key, value, until, self.clock.now());
             Ok(())
         })
     }
 
-    fn take<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Record>> {
+    fn take<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Record>> {
         Box::pin(async move {
             let now = self.clock.now();
             let taken = self.lock().by_key.remove(key);
@@ -79,7 +79,7 @@ impl Store for MemoryStore {
         })
     }
 
-    fn create<'a>(&'a self, key: &'a str, value: String, until: Timestamp) -> Answer<'a, Created> {
+    fn create<'a>(&'a self, key: &'a Key, value: String, until: Timestamp) -> Answer<'a, Created> {
         Box::pin(async move {
             let now = self.clock.now();
             let mut records = self.lock();
@@ -92,7 +92,7 @@ impl Store for MemoryStore {
 
     fn swap<'a>(
         &'a self,
-        key: &'a str,
+        key: &'a Key,
         read: Version,
         value: String,
         until: Timestamp,
@@ -107,23 +107,23 @@ impl Store for MemoryStore {
         })
     }
 
-    fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
+    fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, ()> {
         Box::pin(async move {
             self.lock().by_key.remove(key);
             Ok(())
         })
     }
 
-    fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<(String, Record)>> {
+    fn list<'a>(&'a self, kind: &'static str) -> Answer<'a, Vec<Record>> {
         Box::pin(async move {
             let now = self.clock.now();
+            let of_kind = |key: &Key| key.as_str().split(':').next() == Some(kind);
             Ok(self
                 .lock()
                 .by_key
-                .range(prefix.to_owned()..)
-                .take_while(|(key, _)| key.starts_with(prefix))
-                .filter(|(_, kept)| kept.until > now)
-                .map(|(key, kept)| (key.clone(), kept.record.clone()))
+                .iter()
+                .filter(|(key, kept)| of_kind(key) && kept.until > now)
+                .map(|(_, kept)| kept.record.clone())
                 .collect())
         })
     }
@@ -157,11 +157,15 @@ mod tests {
 
         for number in 0..10 * SMALLEST_SWEEP {
             let until = clock_now(&clock).after(Duration::from_secs(10));
-            store.put(&format!("k:{number}"), String::new(), until).await.unwrap();
+            store.put(&Key::new("k", &id(number)), String::new(), until).await.unwrap();
             clock.advance(Duration::from_secs(1));
         }
 
         assert!(store.lock().by_key.len() <= 2 * SMALLEST_SWEEP);
+    }
+
+    fn id(number: usize) -> [u8; 16] {
+        (number as u128).to_be_bytes()
     }
 
     fn clock_now(clock: &ManualClock) -> Timestamp {

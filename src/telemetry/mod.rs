@@ -1,5 +1,6 @@
 //! Logs. One line per step of a login and per refused request, as fields; no token, code or secret.
 
+use std::error::Error;
 use std::io::{self, Write};
 
 use tracing::Dispatch;
@@ -58,6 +59,17 @@ where
         LogFormat::Text => Dispatch::new(subscriber.finish()),
         LogFormat::Json => Dispatch::new(subscriber.json().flatten_event(true).finish()),
     }
+}
+
+/// An error with its causes, in one line.
+pub fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
 }
 
 /// Standard output, which a stopped reader must not be able to break: errors are dropped.

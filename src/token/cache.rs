@@ -18,8 +18,8 @@ impl VerifiedCache {
         Self(Cache::new(MOST_TOKENS))
     }
 
-    pub fn key(token: &str) -> CacheKey {
-        secret::sha256(token.as_bytes())
+    pub fn key(token: &[u8]) -> CacheKey {
+        secret::sha256(token)
     }
 
     pub fn find(&self, key: &CacheKey) -> Option<Arc<TokenFacts>> {

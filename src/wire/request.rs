@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::chance::{Chance, NoEntropy};
 use crate::clock::Timestamp;
@@ -26,20 +26,16 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Makes request ids: random where the process starts counting, so that two processes differ.
+/// Makes request ids: counted from a random start, so that two processes differ.
 #[derive(Debug)]
-pub struct RequestIds {
-    process: u32,
-    next: AtomicU32,
-}
+pub struct RequestIds(AtomicU64);
 
 impl RequestIds {
     pub fn new(chance: Chance) -> Result<Self, NoEntropy> {
-        Ok(Self { process: u32::from_be_bytes(chance.bytes()?), next: AtomicU32::new(1) })
+        Ok(Self(AtomicU64::new(u64::from_be_bytes(chance.bytes()?))))
     }
 
     pub fn next(&self) -> RequestId {
-        let count = self.next.fetch_add(1, Ordering::Relaxed);
-        RequestId(u64::from(self.process) << 32 | u64::from(count))
+        RequestId(self.0.fetch_add(1, Ordering::Relaxed))
     }
 }

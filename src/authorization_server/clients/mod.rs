@@ -75,7 +75,7 @@ struct Sent {
 }
 
 fn credentials(headers: &HeaderMap, form: &Form) -> Result<Sent, Refused> {
-    let in_form = (one(form, "client_id")?, one(form, "client_secret")?);
+    let in_form = (form.one("client_id")?, form.one("client_secret")?);
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     match (lines.next(), lines.next(), in_form) {
         (None, _, (Some(client_id), secret)) => Ok(Sent {
@@ -116,13 +116,6 @@ fn basic(line: &str) -> Option<Sent> {
     })
 }
 
-/// `name` once at most (RFC 6749 §3.2).
-pub fn one<'a>(form: &'a Form, name: &str) -> Result<Option<&'a str>, Refused> {
-    form.one(name).map_err(|_| REPEATED)
-}
-
-const REPEATED: Refused =
-    Refused::new(ErrorCode::InvalidRequest, "a parameter was sent more than once");
 const UNKNOWN_CLIENT: Refused =
     Refused::new(ErrorCode::InvalidClient, "this client is not registered here (any more)");
 const WRONG_SECRET: Refused =

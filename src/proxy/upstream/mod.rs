@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::uri::{PathAndQuery, Scheme, Uri};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -10,7 +12,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::policy::Admitted;
+use crate::policy::{Admitted, Resource};
+use crate::telemetry::causes;
 use crate::wire::UpstreamUrl;
 
 /// Connections to upstreams, kept alive between requests.
@@ -22,6 +25,8 @@ pub struct Upstream {
 /// Why there is no answer from the upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamFault {
+    #[error("the path can't be passed on")]
+    Target,
     #[error("can't connect: {0}")]
     Connect(String),
     #[error("no answer within {} s", FIRST_BYTE.as_secs())]
@@ -46,19 +51,27 @@ impl Upstream {
         Self { client }
     }
 
-    /// Send `request` to the upstream that `permit` names. The permit is used up: one request each.
+    /// Send `request` to the upstream of the resource that `permit` is for, whatever its URI named. The
+    /// permit is used up: one request each.
     ///
     /// Never sent twice: once a byte has left, a tool may have run. Dropping the returned future or the
     /// answer's body closes the connection, which tells the upstream to stop.
     pub async fn send(
         &self,
         permit: Admitted,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Incoming>, UpstreamFault> {
-        let answer = timeout(FIRST_BYTE, self.client.request(request)).await;
+        let target = target(request.uri(), permit.resource()).ok_or(UpstreamFault::Target)?;
         drop(permit);
+        *request.uri_mut() = target;
+        *request.version_mut() = Version::HTTP_11;
+        let answer = timeout(FIRST_BYTE, self.client.request(request)).await;
         match answer {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(mut answer)) => {
+                // What an HTTP/1.0 upstream ends by closing is framed anew, so that a cut shows.
+                *answer.version_mut() = Version::HTTP_11;
+                Ok(answer)
+            }
             Ok(Err(error)) if error.is_connect() => Err(UpstreamFault::Connect(causes(&error))),
             Ok(Err(error)) if is_request_body(&error) => {
                 Err(UpstreamFault::RequestBody(causes(&error)))
@@ -67,6 +80,26 @@ impl Upstream {
             Err(_) => Err(UpstreamFault::Slow),
         }
     }
+}
+
+/// The path within the resource, under the upstream's own path, with the same query. The bytes that
+/// were judged are the bytes that are sent.
+fn target(judged: &Uri, resource: &Resource) -> Option<Uri> {
+    let within = judged.path().strip_prefix(resource.url.path())?;
+    let upstream = &resource.upstream;
+    let path_and_query: PathAndQuery = if upstream.path == resource.url.path() {
+        judged.path_and_query()?.clone()
+    } else {
+        let path = if upstream.path.is_empty() && within.is_empty() { "/" } else { &upstream.path };
+        let (mark, query) = judged.query().map_or(("", ""), |query| ("?", query));
+        PathAndQuery::from_maybe_shared(Bytes::from([path, within, mark, query].concat())).ok()?
+    };
+    Uri::builder()
+        .scheme(Scheme::HTTP)
+        .authority(upstream.authority.clone())
+        .path_and_query(path_and_query)
+        .build()
+        .ok()
 }
 
 /// Does `url` accept a connection now? For readiness.
@@ -92,16 +125,59 @@ fn is_request_body(error: &hyper_util::client::legacy::Error) -> bool {
     false
 }
 
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}
-
 const CONNECT: Duration = Duration::from_secs(3);
-/// From the end of our request to the head of the answer. A stream has no deadline after that.
+/// From our first byte to the head of the answer, the request's own upload included. A stream has no
+/// deadline after that.
 const FIRST_BYTE: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::{PublicUrl, Scopes};
+    use crate::policy::Access;
+
+    fn sent(public: &str, upstream: &str, judged: &str) -> Option<String> {
+        let resource = Resource::new(
+            PublicUrl::parse(public).unwrap(),
+            None,
+            UpstreamUrl::parse(upstream).unwrap(),
+            Access::Anyone,
+            Scopes::default(),
+        );
+        target(&judged.parse().unwrap(), &resource).map(|uri| uri.to_string())
+    }
+
+    #[test]
+    fn the_path_within_the_resource_stands_under_the_upstreams() {
+        for (public, upstream, judged, expected) in [
+            (
+                "https://a.example/mcp",
+                "http://u:3000/mcp",
+                "/mcp?x=1",
+                Some("http://u:3000/mcp?x=1"),
+            ),
+            ("https://a.example/mcp", "http://u:3000/mcp", "/mcp/s", Some("http://u:3000/mcp/s")),
+            (
+                "https://a.example/team/mcp",
+                "http://u:3000/mcp",
+                "/team/mcp?x",
+                Some("http://u:3000/mcp?x"),
+            ),
+            ("https://a.example/mcp", "http://u:3000", "/mcp", Some("http://u:3000/")),
+            ("https://a.example/mcp", "http://u:3000", "/mcp/s?x=1", Some("http://u:3000/s?x=1")),
+            ("https://a.example", "http://u:3000/mcp", "/", Some("http://u:3000/mcp/")),
+            ("https://a.example", "http://u:3000", "/s", Some("http://u:3000/s")),
+            ("https://a.example/mcp", "http://u:3000/mcp", "/other", None),
+        ] {
+            assert_eq!(sent(public, upstream, judged).as_deref(), expected, "{judged}");
+        }
+    }
+
+    /// A permit for one resource never leads to another's upstream, whatever the request names.
+    #[test]
+    fn the_uri_of_the_request_does_not_choose_the_upstream() {
+        let sent = sent("https://a.example/mcp", "http://u:3000/mcp", "http://evil:80/mcp");
+
+        assert_eq!(sent.as_deref(), Some("http://u:3000/mcp"));
+    }
+}

@@ -35,7 +35,7 @@ pub fn named<'a>(
 }
 
 fn named_by(resources: &[Arc<Resource>], value: &str) -> Result<Arc<Resource>, InvalidTarget> {
-    if let Some(exact) = resources.iter().find(|resource| resource.url.as_str() == value) {
+    if let Some(exact) = by_url(resources, value) {
         return Ok(Arc::clone(exact));
     }
     let mut candidates = resources.iter().filter(|resource| resource.url.is_named_by(value));
@@ -45,16 +45,18 @@ fn named_by(resources: &[Arc<Resource>], value: &str) -> Result<Arc<Resource>, I
     }
 }
 
+/// The resource with exactly this URL.
+pub fn by_url<'a>(resources: &'a [Arc<Resource>], url: &str) -> Option<&'a Arc<Resource>> {
+    resources.iter().find(|resource| resource.url.as_str() == url)
+}
+
 /// The resource of `grant`, if the request names no other (RFC 8707 §2.2) and it is still served here.
 pub fn granted(
     server: &AuthorizationServer,
     form: &Form,
     grant: &Grant,
 ) -> Result<Arc<Resource>, Refused> {
-    let mut resources = server.resources.iter();
-    let resource = resources
-        .find(|resource| resource.url.as_str() == grant.resource)
-        .ok_or(NO_LONGER_SERVED)?;
+    let resource = by_url(&server.resources, &grant.resource).ok_or(NO_LONGER_SERVED)?;
     if form.all("resource").all(|value| resource.url.is_named_by(value)) {
         Ok(Arc::clone(resource))
     } else {
