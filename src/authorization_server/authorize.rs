@@ -172,6 +172,7 @@ fn page(
     ConsentPage {
         client_name: client.name.clone(),
         destination: asked.redirect_uri.destination().to_owned(),
+        redirect_uri: asked.redirect_uri.as_str().to_owned(),
         is_local: match asked.redirect_uri.target() {
             RedirectTarget::Web => false,
             RedirectTarget::Loopback | RedirectTarget::CustomScheme => true,

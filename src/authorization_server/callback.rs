@@ -52,8 +52,8 @@ enum Fault {
     NoCode,
     #[error(transparent)]
     Login(#[from] LoginFault),
-    #[error("the access rules do not admit {who}")]
-    NotAllowed { who: String },
+    #[error("the access rules do not admit {}, who is in {} groups", .0.key, .0.groups.len())]
+    NotAllowed(Identity),
     #[error("the resource is no longer served here")]
     ResourceGone,
     #[error("no store, or nothing to seal with")]
@@ -116,7 +116,7 @@ async fn finish(
     let resource = resource_indicator::by_url(&server.resources, &login.request().resource)
         .ok_or(Fault::ResourceGone)?;
     if !resource.access.admits(&person) {
-        return Err(Fault::NotAllowed { who: person.email.unwrap_or(person.key) });
+        return Err(Fault::NotAllowed(person));
     }
     issue_code(server, login, person, arrival).await
 }
@@ -197,14 +197,18 @@ fn answer_to(
         request_id = %arrival.id,
         client_id = %request.client,
         grant_id = %login.grant(),
+        resource = request.resource,
         idp = server.idp.issuer(),
         %fault,
         whose_fault = whose(fault),
         "login not finished"
     );
-    let location = |error| authorization_response::location(server, request, Outcome::Error(error));
+    let location = |error| {
+        authorization_response::location(server, request, Outcome::Error(error, arrival.id))
+    };
     match fault {
-        Fault::NotAllowed { who } => {
+        Fault::NotAllowed(person) => {
+            let who = person.email.as_ref().unwrap_or(&person.key);
             let back = location(ErrorCode::AccessDenied);
             let problem = problem_pages::not_allowed(who, &request.resource, back);
             server.pages.problem(&problem, arrival.id)
@@ -248,7 +252,7 @@ fn sent_back(server: &AuthorizationServer, location: &str, arrival: Arrival) -> 
 
 const fn whose(fault: &Fault) -> &'static str {
     match fault {
-        Fault::Finished | Fault::NotAllowed { .. } => "client",
+        Fault::Finished | Fault::NotAllowed(_) => "client",
         Fault::IdpError(_)
         | Fault::AnotherIssuer(_)
         | Fault::NoIssuer

@@ -1,6 +1,8 @@
 //! `POST /oauth/consent`: the person's answer. Next: yes sends the browser to the IdP, which sends it
 //! back to `callback`; no sends it back to the client.
 
+use std::sync::Arc;
+
 use http::header::SET_COOKIE;
 
 use crate::authorization_server::LARGEST_BODY;
@@ -24,8 +26,8 @@ enum Fault {
     Incomplete,
     #[error(transparent)]
     Consent(#[from] ConsentFault),
-    #[error("the IdP is unreachable: {0}")]
-    Idp(#[from] DiscoveryFault),
+    #[error("the IdP can't be used now: {0}")]
+    Idp(#[from] Arc<DiscoveryFault>),
     #[error("no random bytes, nothing to seal with, or no store")]
     Unavailable,
 }
@@ -34,7 +36,13 @@ pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arr
     match answered(server, request, arrival).await {
         Ok(response) => response,
         Err(fault) => {
-            tracing::info!(request_id = %arrival.id, %fault, "consent not taken");
+            tracing::warn!(
+                request_id = %arrival.id,
+                idp = server.idp.issuer(),
+                %fault,
+                whose_fault = whose(&fault),
+                "consent not taken"
+            );
             server.pages.problem(&problem(&fault), arrival.id)
         }
     }
@@ -62,7 +70,7 @@ async fn answered(
                 client_id = %ticket.request().client,
                 "consent denied",
             );
-            let denied = Outcome::Error(ErrorCode::AccessDenied);
+            let denied = Outcome::Error(ErrorCode::AccessDenied, arrival.id);
             let location = authorization_response::location(server, ticket.request(), denied);
             answer::see_other(&location).ok_or(Fault::Unavailable)
         }
@@ -104,6 +112,15 @@ fn problem(fault: &Fault) -> Problem {
     match fault {
         Fault::Incomplete => problem_pages::consent(ConsentFault::NotOurs),
         Fault::Consent(fault) => problem_pages::consent(*fault),
+        Fault::Idp(fault) if !fault.is_passing() => problem_pages::misconfigured(),
         Fault::Idp(_) | Fault::Unavailable => problem_pages::unavailable(),
+    }
+}
+
+const fn whose(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Consent(ConsentFault::Store(_)) | Fault::Unavailable => "store",
+        Fault::Incomplete | Fault::Consent(_) => "client",
+        Fault::Idp(_) => "idp",
     }
 }

@@ -52,9 +52,7 @@ impl Refused {
             | ErrorCode::InvalidScope
             | ErrorCode::InvalidTarget
             | ErrorCode::InvalidToken
-            | ErrorCode::UnauthorizedClient
-            | ErrorCode::UnsupportedGrantType
-            | ErrorCode::UnsupportedResponseType => StatusCode::BAD_REQUEST,
+            | ErrorCode::UnsupportedGrantType => StatusCode::BAD_REQUEST,
         };
         let body = ErrorBody { error: self.code.as_str(), error_description: self.description };
         let mut response = answer::private_json(status, &body);

@@ -75,6 +75,16 @@ pub fn unavailable() -> Problem {
     }
 }
 
+pub fn misconfigured() -> Problem {
+    Problem {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        title: "Signing in does not work here yet",
+        what: "This server and the service that checks who you are do not fit together.".to_owned(),
+        advice: "Only whoever runs this server can mend that: its log says what is wrong.",
+        link: None,
+    }
+}
+
 pub fn not_allowed(who: &str, resource: &str, back: String) -> Problem {
     Problem {
         status: StatusCode::FORBIDDEN,

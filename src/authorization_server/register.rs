@@ -68,7 +68,7 @@ async fn register(
     let body =
         read_whole(request.into_body(), LARGEST_BODY).await.map_err(|unread| match unread {
             Unread::TooLarge => TOO_LARGE,
-            Unread::BrokeOff => NOT_JSON,
+            Unread::TooSlow | Unread::BrokeOff => NOT_JSON,
         })?;
     let asked: Asked = serde_json::from_slice(&body).map_err(|_| NOT_JSON)?;
     let redirect_uris = checked_redirect_uris(server, &asked)?;

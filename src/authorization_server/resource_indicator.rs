@@ -57,7 +57,12 @@ pub fn granted(
     grant: &Grant,
 ) -> Result<Arc<Resource>, Refused> {
     let resource = by_url(&server.resources, &grant.resource).ok_or(NO_LONGER_SERVED)?;
-    if form.all("resource").all(|value| resource.url.is_named_by(value)) {
+    // A parent's name may stand for the resource, but not if it is another resource's own.
+    let names_it = |value: &str| match by_url(&server.resources, value) {
+        Some(exact) => exact.digest == resource.digest,
+        None => resource.url.is_named_by(value),
+    };
+    if form.all("resource").all(names_it) {
         Ok(Arc::clone(resource))
     } else {
         Err(ANOTHER_RESOURCE)

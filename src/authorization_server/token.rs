@@ -59,8 +59,10 @@ const NOT_A_FORM: Refused = Refused::new(
     ErrorCode::InvalidRequest,
     "the body must be of type application/x-www-form-urlencoded",
 );
-const UNREADABLE: Refused =
-    Refused::new(ErrorCode::InvalidRequest, "the body is larger than 16 KiB or broke off");
+const UNREADABLE: Refused = Refused::new(
+    ErrorCode::InvalidRequest,
+    "the body is larger than 16 KiB, too slow, or broke off",
+);
 const NO_GRANT_TYPE: Refused = Refused::new(ErrorCode::InvalidRequest, "grant_type is missing");
 const UNSUPPORTED: Refused = Refused::new(
     ErrorCode::UnsupportedGrantType,

@@ -43,6 +43,21 @@ pub enum DiscoveryFault {
     NoKeys,
 }
 
+impl DiscoveryFault {
+    /// Could it be over in a minute, with nobody changing anything?
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Status { status, .. } => status.is_server_error() || status.as_u16() == 429,
+            Self::Garbled { .. }
+            | Self::AnotherIssuer { .. }
+            | Self::NoTokenEndpoint
+            | Self::NotHttps(_)
+            | Self::NoKeys => false,
+        }
+    }
+}
+
 /// Ask for metadata and keys.
 pub async fn ask(
     connection: &IdpConnection,

@@ -2,13 +2,14 @@
 //! (OIDC Core §3.1.3).
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::DateTime;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response};
-use openidconnect::core::{CoreIdToken, CoreIdTokenVerifier};
+use openidconnect::core::{CoreIdToken, CoreIdTokenClaims, CoreIdTokenVerifier};
 use openidconnect::{
     AccessToken, AccessTokenHash, ClaimsVerificationError, ClientId, IssuerUrl, Nonce,
     SignatureVerificationError,
@@ -26,8 +27,8 @@ use crate::outbound::Unreachable;
 /// Why a login at the IdP did not end with an identity.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginFault {
-    #[error("the IdP is unreachable: {0}")]
-    Discovery(#[from] DiscoveryFault),
+    #[error("the IdP can't be used now: {0}")]
+    Discovery(#[from] Arc<DiscoveryFault>),
     #[error("the IdP's token endpoint is unreachable: {0}")]
     Unreachable(#[from] Unreachable),
     /// The status and the registered error code; the rest of what it said stays unsaid.
@@ -45,7 +46,8 @@ impl LoginFault {
     /// Could the same login succeed a little later?
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Discovery(_) | Self::Unreachable(_) => true,
+            Self::Discovery(fault) => fault.is_passing(),
+            Self::Unreachable(_) => true,
             Self::Refused { status, .. } => *status >= 500 || *status == 429,
             Self::Garbled(_) | Self::IdToken(_) | Self::Claims(_) => false,
         }
@@ -54,7 +56,11 @@ impl LoginFault {
 
 impl Idp {
     /// Who logged in? Spends `code`, which the IdP bound to `login`.
-    pub async fn exchange(&self, code: &str, login: &LoginSecret) -> Result<Identity, LoginFault> {
+    pub async fn exchange(
+        self: &Arc<Self>,
+        code: &str,
+        login: &LoginSecret,
+    ) -> Result<Identity, LoginFault> {
         let discovered = self.discovered().await?;
         let request = token_request(&self.settings, &discovered, &self.redirect_uri, code, login)?;
         let tokens = read_answer(&self.connection.send(request).await?)?;
@@ -84,6 +90,7 @@ impl Idp {
         let claims = id_token
             .claims(&verifier, &Nonce::new(login.nonce()))
             .map_err(|error| IdTokenFault::from(&error))?;
+        self.check_authorized_party(claims)?;
         if let Some(expected) = claims.access_token_hash() {
             let algorithm = id_token.signing_alg().map_err(IdTokenFault::other)?;
             let key = id_token.signing_key(&verifier).map_err(IdTokenFault::other)?;
@@ -97,6 +104,21 @@ impl Idp {
         Ok(())
     }
 
+    /// OIDC Core §3.1.3.7, 3 to 5: with several audiences we must be the party that the token was made
+    /// for, and whoever is named as that party must be us. The library leaves this to its caller.
+    fn check_authorized_party(&self, claims: &CoreIdTokenClaims) -> Result<(), IdTokenFault> {
+        let party = claims.authorized_party().map(|party| party.as_str());
+        match party {
+            Some(party) if party != self.settings.client_id => {
+                Err(IdTokenFault::Bad("azp is another client".to_owned()))
+            }
+            None if claims.audiences().len() > 1 => {
+                Err(IdTokenFault::Bad("it has several audiences and no azp".to_owned()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn verifier(
         &self,
         discovered: &Discovered,
@@ -106,7 +128,9 @@ impl Idp {
         let client = ClientId::new(settings.client_id.clone());
         let keys = discovered.keys.clone();
         // Our secret signs nothing: only asymmetric algorithms are allowed below.
-        let verifier = CoreIdTokenVerifier::new_public_client(client, issuer, keys);
+        let verifier = CoreIdTokenVerifier::new_public_client(client, issuer, keys)
+            // Judged by `azp`, in `check_authorized_party`.
+            .set_other_audience_verifier_fn(|_| true);
         let clock = self.clock.clone();
         Ok(verifier.set_allowed_algs(discovered.algorithms.clone()).set_time_fn(move || {
             let seconds = i64::try_from(clock.now().seconds()).unwrap_or(i64::MAX);

@@ -7,12 +7,13 @@ pub mod login;
 pub mod profile;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::outbound::IdpConnection;
 
 pub use discovery::{Discovered, DiscoveryFault};
@@ -28,12 +29,13 @@ pub struct Idp {
     connection: IdpConnection,
     clock: Clock,
     discovered: ArcSwapOption<Discovered>,
-    /// Held while asking, so that a hundred logins ask once.
-    asking: Mutex<LastAsked>,
+    /// Held while asking, so that a hundred logins ask once; holds what came of it if nothing good did.
+    asking: Mutex<Option<Arc<DiscoveryFault>>>,
+    /// How often the IdP was asked to an end.
+    asked: AtomicU64,
+    /// Seconds since 1970: no refresh before.
+    refresh_from: AtomicU64,
 }
-
-#[derive(Debug, Default)]
-struct LastAsked(Option<Timestamp>);
 
 impl Idp {
     /// `redirect_uri` is our callback, exactly as registered at the IdP.
@@ -50,6 +52,8 @@ impl Idp {
             clock,
             discovered: ArcSwapOption::empty(),
             asking: Mutex::default(),
+            asked: AtomicU64::new(0),
+            refresh_from: AtomicU64::new(0),
         }
     }
 
@@ -57,49 +61,86 @@ impl Idp {
         &self.settings.issuer
     }
 
-    /// What the IdP published, asked for anew when it is old. While the IdP can't be reached, the last
-    /// good answer goes on serving; an error comes only if there never was one.
-    pub async fn discovered(&self) -> Result<Arc<Discovered>, DiscoveryFault> {
-        self.no_older_than(REFRESH_AFTER).await
+    /// Where the IdP sends people back to, to be registered there.
+    pub fn redirect_uri(&self) -> &str {
+        &self.redirect_uri
+    }
+
+    /// What the IdP published. What is known is good at once, and refreshed beside the request when it
+    /// is old, so that an IdP that is slow or down costs no login anything that it had not before.
+    pub async fn discovered(self: &Arc<Self>) -> Result<Arc<Discovered>, Arc<DiscoveryFault>> {
+        let Some(known) = self.discovered.load_full() else { return self.ask().await };
+        if known.at.after(REFRESH_AFTER) <= self.clock.now() && self.may_refresh() {
+            let idp = Arc::clone(self);
+            tokio::spawn(async move { idp.ask().await });
+        }
+        Ok(known)
     }
 
     /// The IdP signed with a key that we don't have: ask again, but not for every forged token.
-    async fn discovered_anew(&self) -> Result<Arc<Discovered>, DiscoveryFault> {
-        self.no_older_than(UNKNOWN_KEY_COOLDOWN).await
+    async fn discovered_anew(&self) -> Result<Arc<Discovered>, Arc<DiscoveryFault>> {
+        if self.may_refresh() {
+            return self.ask().await;
+        }
+        // Somebody may be asking right now.
+        drop(self.asking.lock().await);
+        match self.discovered.load_full() {
+            Some(known) => Ok(known),
+            None => self.ask().await,
+        }
     }
 
-    async fn no_older_than(&self, age: Duration) -> Result<Arc<Discovered>, DiscoveryFault> {
-        let is_fresh = |known: &Arc<Discovered>| known.at.after(age) > self.clock.now();
-        if let Some(known) = self.discovered.load_full().filter(is_fresh) {
-            return Ok(known);
+    /// Whether this caller is the one to refresh: one each 30 s.
+    fn may_refresh(&self) -> bool {
+        let (now, from) = (self.clock.now(), self.refresh_from.load(Ordering::Relaxed));
+        let next = now.after(REFRESH_PAUSE).seconds();
+        now.seconds() >= from
+            && self
+                .refresh_from
+                .compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Ask the IdP. Who comes while somebody asks takes the same answer, good or bad.
+    async fn ask(&self) -> Result<Arc<Discovered>, Arc<DiscoveryFault>> {
+        let asked_before = self.asked.load(Ordering::Acquire);
+        let mut last_fault = self.asking.lock().await;
+        if self.asked.load(Ordering::Acquire) != asked_before {
+            match (&*last_fault, self.discovered.load_full()) {
+                (Some(fault), _) => return Err(Arc::clone(fault)),
+                (None, Some(known)) => return Ok(known),
+                (None, None) => {}
+            }
         }
-        let mut last_asked = self.asking.lock().await;
-        let known = self.discovered.load_full();
-        if let Some(known) = known.clone().filter(is_fresh) {
-            return Ok(known);
-        }
-        // An IdP that was just found dead is left alone for a moment while its last answer can serve.
-        let asked_just_now =
-            last_asked.0.is_some_and(|at| at.after(RETRY_AFTER) > self.clock.now());
-        if let (Some(known), true) = (known.clone(), asked_just_now) {
-            return Ok(known);
-        }
-        last_asked.0 = Some(self.clock.now());
-        match discovery::ask(&self.connection, &self.settings, self.clock.now()).await {
+        let answer = discovery::ask(&self.connection, &self.settings, self.clock.now()).await;
+        self.asked.fetch_add(1, Ordering::Release);
+        match answer {
             Ok(discovered) => {
                 let discovered = Arc::new(discovered);
                 self.discovered.store(Some(Arc::clone(&discovered)));
+                *last_fault = None;
                 Ok(discovered)
             }
             Err(fault) => {
-                tracing::warn!(idp = self.issuer(), fault = %fault, "the IdP did not answer");
-                known.ok_or(fault)
+                self.complain(&fault);
+                let fault = Arc::new(fault);
+                *last_fault = Some(Arc::clone(&fault));
+                Err(fault)
             }
+        }
+    }
+
+    fn complain(&self, fault: &DiscoveryFault) {
+        let idp = self.issuer();
+        if fault.is_passing() {
+            tracing::warn!(idp, %fault, whose_fault = "idp", "the IdP does not answer");
+        } else {
+            let fix = "compare idp.issuer with what the provider publishes";
+            tracing::error!(idp, %fault, fix, whose_fault = "idp", "the IdP can't be used");
         }
     }
 }
 
 /// Metadata and keys are asked for again after this long.
-const REFRESH_AFTER: Duration = Duration::from_mins(10);
-const UNKNOWN_KEY_COOLDOWN: Duration = Duration::from_secs(30);
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+const REFRESH_AFTER: Duration = Duration::from_secs(600);
+const REFRESH_PAUSE: Duration = Duration::from_secs(30);

@@ -15,9 +15,7 @@ pub enum ErrorCode {
     InvalidToken,
     ServerError,
     TemporarilyUnavailable,
-    UnauthorizedClient,
     UnsupportedGrantType,
-    UnsupportedResponseType,
 }
 
 impl ErrorCode {
@@ -35,9 +33,7 @@ impl ErrorCode {
             Self::InvalidToken => "invalid_token",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
-            Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
-            Self::UnsupportedResponseType => "unsupported_response_type",
         }
     }
 }

@@ -40,6 +40,8 @@ pub enum NotRegistrable {
     PlainHttp,
     #[error("has a scheme that is not allowed here")]
     Scheme,
+    #[error("has a host that is not written as it is")]
+    Host,
     #[error("is too long")]
     TooLong,
 }
@@ -63,6 +65,7 @@ impl RegisteredRedirectUri {
             return Err(NotRegistrable::Credentials);
         }
         match url.scheme() {
+            "https" | "http" if !says_its_host(text, &url) => Err(NotRegistrable::Host),
             "https" if text.starts_with("https://") => Ok(Self(text.to_owned())),
             "http" if text.starts_with("http://") && is_loopback(&url) => Ok(Self(text.to_owned())),
             "https" => Err(NotRegistrable::NotAbsolute),
@@ -123,6 +126,18 @@ impl RedirectUri {
         query.extend_pairs(parameters);
         format!("{}{separator}{}", self.0, query.finish())
     }
+}
+
+/// Is the host that a person reads the host that a browser goes to? `https://%65vil.example` is not, and
+/// neither is one in capitals: what is shown is the raw text.
+fn says_its_host(text: &str, url: &Url) -> bool {
+    let raw = authority(text);
+    let raw = match url.port() {
+        Some(port) => raw.strip_suffix(&format!(":{port}")).unwrap_or(raw),
+        None => raw,
+    };
+    let raw = raw.strip_suffix(if url.scheme() == "https" { ":443" } else { ":80" }).unwrap_or(raw);
+    raw.is_empty() || url.host_str() == Some(raw)
 }
 
 fn target(text: &str) -> RedirectTarget {
@@ -202,6 +217,10 @@ mod tests {
             ("https://@example.com/cb", NotRegistrable::Credentials),
             ("https://example.com\\@evil.com/", NotRegistrable::Characters),
             ("https://exämple.com/cb", NotRegistrable::Characters),
+            ("https://%65vil.example/cb", NotRegistrable::Host),
+            ("https://%D1%81laude.ai/cb", NotRegistrable::Host),
+            ("http://%6cocalhost/cb", NotRegistrable::Host),
+            ("https://Example.com/cb", NotRegistrable::Host),
             ("https://example.com/\tcb", NotRegistrable::Characters),
             ("javascript:alert(1)", NotRegistrable::Scheme),
             ("data:text/html,x", NotRegistrable::Scheme),

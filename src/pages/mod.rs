@@ -20,6 +20,8 @@ pub struct ConsentPage {
     pub client_name: String,
     /// Where the answer goes: a host, or a scheme.
     pub destination: String,
+    /// The same in full.
+    pub redirect_uri: String,
     /// Whether that is on the person's own machine, where any program may be listening.
     pub is_local: bool,
     /// How long ago the client registered, in words.

@@ -102,14 +102,18 @@ fn is_of_this_hop(name: &HeaderName) -> bool {
 }
 
 /// The client's token stops here (MCP "Access Token Privilege Restriction"), and so does what only we
-/// may say about where the request came from.
+/// may say about where the request came from, and what would make the upstream serve another path or
+/// method than the one that was judged.
 fn is_our_business(name: &HeaderName) -> bool {
     *name == AUTHORIZATION
         || *name == FORWARDED
         || *name == ORIGIN
         || name == "dpop"
         || starts_alike("x-forwarded-", name.as_str())
-        || alike("x-real-ip", name.as_str())
+        || starts_alike("x-original-", name.as_str())
+        || ["x-real-ip", "x-rewrite-url", "x-http-method-override"]
+            .iter()
+            .any(|own| alike(own, name.as_str()))
 }
 
 /// What `Connection` names besides what is removed anyway.

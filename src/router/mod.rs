@@ -7,7 +7,7 @@ mod routes;
 use std::net::IpAddr;
 
 use arc_swap::ArcSwap;
-use http::header::HOST;
+use http::header::{ALLOW, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::authorization_server::{authorize, callback, consent, register, revoke, token};
@@ -38,7 +38,15 @@ impl Front {
         let arrival = Arrival { id: self.ids.next(), peer, at: self.clock.now() };
         // A whole `Arc`, because the request may outlive many reloads.
         let routes = self.routes.load_full();
-        let Some(host) = request.headers().get(HOST).and_then(|host| routes.host(host)) else {
+        let named = request.headers().get(HOST);
+        let Some(host) = named.and_then(|host| routes.host(host)) else {
+            tracing::warn!(
+                request_id = %arrival.id,
+                host = ?named.map(short),
+                known = ?routes.hosts().collect::<Vec<_>>(),
+                whose_fault = "client",
+                "Host is not ours: resources[].url and issuer say what is, the ingress must keep it"
+            );
             return misdirected();
         };
         match host.find(request.uri().path()) {
@@ -57,7 +65,15 @@ async fn call(
     request: Request,
     arrival: Arrival,
 ) -> Response {
-    let Ok(page) = route.origins.check(request.headers()) else { return origin::refused() };
+    let Ok(page) = route.origins.check(request.headers()) else {
+        tracing::warn!(
+            request_id = %arrival.id,
+            origin = ?request.headers().get(ORIGIN).map(short),
+            whose_fault = "client",
+            "Origin may not call: allowed_origins names those that may"
+        );
+        return origin::refused();
+    };
     let page = page.cloned();
     // Asks what may be sent, not for anything of the upstream's: answered here, with or without a token.
     if request.method() == Method::OPTIONS {
@@ -72,11 +88,26 @@ async fn call(
     )
     .await;
     let mut response = match admitted {
+        Ok(_) if !METHODS.contains(request.method()) => {
+            // Only after the credentials: clients probe with any method and wait for the challenge.
+            let text = "MCP uses POST, GET and DELETE";
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            let mut refused = answer::json_rpc_error(status, answer::INVALID_REQUEST, text);
+            let allowed = HeaderValue::from_static("POST, GET, DELETE, OPTIONS");
+            refused.headers_mut().insert(ALLOW, allowed);
+            refused
+        }
         Ok(admitted) => {
             proxy::forward(admitted, request, upstream, &routes.identity_headers, arrival).await
         }
         Err(refused) => refused,
     };
+    tracing::debug!(
+        request_id = %arrival.id,
+        resource = %route.resource.url,
+        status = response.status().as_u16(),
+        "answered"
+    );
     if let Some(page) = page {
         origin::expose(&mut response, page);
     }
@@ -126,6 +157,14 @@ fn wrong_method(endpoint: &Endpoint, method: &Method, headers: &HeaderMap) -> Op
         allowed.split(", ").any(|own| own == method.as_str()) && method != Method::OPTIONS;
     (!is_allowed).then(|| answer::method_not_allowed(allowed))
 }
+
+/// For the log: of a header from outside, not more than says what it was.
+fn short(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).chars().take(100).collect()
+}
+
+/// What MCP uses (streamable HTTP, all revisions), and HEAD for those who probe.
+const METHODS: [Method; 4] = [Method::POST, Method::GET, Method::DELETE, Method::HEAD];
 
 /// RFC 9110 §15.5.20. Answering for any name would let another site's name be pointed here.
 fn misdirected() -> Response {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use percent_encoding::percent_decode_str;
 
 use crate::authorization_server::{self, AuthorizationServer};
 use crate::oauth::PublicUrl;
@@ -76,6 +77,11 @@ impl Routes {
             Some(found) => Some(found),
             None => self.hosts.get(&host.to_ascii_lowercase()),
         }
+    }
+
+    /// Every host name that is served here.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.hosts.keys().map(String::as_str)
     }
 
     fn add_authorization_server(&mut self) {
@@ -190,6 +196,11 @@ impl HostRoutes {
             return Found::Endpoint(endpoint);
         }
         for route in &self.resources {
+            // Longest first: what only looks like a more special resource must not fall to a more
+            // general one, because the upstream may read both as the same.
+            if looks_below(path, route.resource.url.path()) {
+                return Found::Nothing;
+            }
             match path.strip_prefix(route.resource.url.path()) {
                 // What clients probe for and is not there is a plain 404, whatever stands around it.
                 Some(rest) if rest.starts_with("/.well-known/") => return Found::Nothing,
@@ -200,5 +211,43 @@ impl HostRoutes {
             }
         }
         Found::Nothing
+    }
+}
+
+/// Is `path` below `own` for a server that reads paths in any case and decodes them, and not for us?
+fn looks_below(path: &str, own: &str) -> bool {
+    let is_below = |path: &str| {
+        path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if is_below(path) || own.is_empty() {
+        return false;
+    }
+    let looks_alike = |start: &str| {
+        if start.contains('%') || own.contains('%') {
+            let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().to_lowercase();
+            decoded(start) == decoded(own)
+        } else {
+            start.eq_ignore_ascii_case(own)
+        }
+    };
+    // Every start that ends where a segment does: encoding changes the length.
+    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    ends.filter_map(|end| path.get(..end)).any(looks_alike)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_careless_server_takes_for_below_is_seen() {
+        for path in ["/team/Admin", "/TEAM/admin/x", "/t%65am/admin", "/team/%41dmin/x"] {
+            assert!(looks_below(path, "/team/admin"), "{path}");
+        }
+        for path in
+            ["/team", "/team/administrator", "/team/admin", "/team/admin/x", "/x/Team/Admin"]
+        {
+            assert!(!looks_below(path, "/team/admin"), "{path}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::store::{Answer, Created, Key, Record, Store, Swap, Version};
@@ -13,11 +14,12 @@ pub struct MemoryStore {
     records: Mutex<Records>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Records {
     by_key: HashMap<Key, Kept>,
     writes: u64,
     sweep_at: usize,
+    swept: Timestamp,
 }
 
 #[derive(Debug)]
@@ -28,7 +30,13 @@ struct Kept {
 
 impl MemoryStore {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, records: Mutex::default() }
+        let records = Records {
+            by_key: HashMap::new(),
+            writes: 0,
+            sweep_at: SMALLEST_SWEEP,
+            swept: clock.now(),
+        };
+        Self { clock, records: Mutex::new(records) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Records> {
@@ -50,11 +58,14 @@ impl Records {
         version
     }
 
-    /// Remove what has expired, each time the number of records has doubled since the last sweep.
+    /// Remove what has expired: when the number of records has doubled since the last sweep, so that
+    /// memory follows what is alive, and after a while anyway, so that it follows it down again.
     fn sweep(&mut self, now: Timestamp) {
-        if self.by_key.len() >= self.sweep_at {
+        if self.by_key.len() >= self.sweep_at || self.swept.after(SWEEP_AFTER) <= now {
             self.by_key.retain(|_, kept| kept.until > now);
+            self.by_key.shrink_to(2 * self.by_key.len());
             self.sweep_at = (self.by_key.len() * 2).max(SMALLEST_SWEEP);
+            self.swept = now;
         }
     }
 }
@@ -130,11 +141,11 @@ impl Store for MemoryStore {
 }
 
 const SMALLEST_SWEEP: usize = 1024;
+const SWEEP_AFTER: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use crate::clock::ManualClock;
@@ -162,6 +173,21 @@ mod tests {
         }
 
         assert!(store.lock().by_key.len() <= 2 * SMALLEST_SWEEP);
+    }
+
+    #[tokio::test]
+    async fn memory_shrinks_after_a_burst() {
+        let clock = ManualClock::starting_at(START);
+        let store = MemoryStore::new(Clock::Manual(clock.clone()));
+        let until = START.after(Duration::from_secs(10));
+        for number in 0..20 * SMALLEST_SWEEP {
+            store.put(&Key::new("k", &id(number)), String::new(), until).await.unwrap();
+        }
+
+        clock.advance(Duration::from_secs(60));
+        store.put(&Key::new("k", &id(0)), String::new(), clock_now(&clock)).await.unwrap();
+
+        assert!(store.lock().by_key.capacity() <= SMALLEST_SWEEP);
     }
 
     fn id(number: usize) -> [u8; 16] {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::secret;
@@ -9,13 +10,23 @@ use crate::token::verified::TokenFacts;
 
 /// Keyed by SHA-256, so that no token is kept. What is found still has to be unexpired and unrevoked.
 #[derive(Debug)]
-pub(super) struct VerifiedCache(Cache<[u8; 32], Arc<TokenFacts>>);
+pub(super) struct VerifiedCache(Cache<CacheKey, Arc<TokenFacts>, BySize>);
 
 pub(super) type CacheKey = [u8; 32];
 
+/// People with hundreds of groups weigh more than others.
+#[derive(Clone, Debug)]
+struct BySize;
+
+impl Weighter<CacheKey, Arc<TokenFacts>> for BySize {
+    fn weight(&self, _: &CacheKey, facts: &Arc<TokenFacts>) -> u64 {
+        facts.size() as u64
+    }
+}
+
 impl VerifiedCache {
     pub fn new() -> Self {
-        Self(Cache::new(MOST_TOKENS))
+        Self(Cache::with_weighter(TYPICAL_TOKENS, MOST_BYTES, BySize))
     }
 
     pub fn key(token: &[u8]) -> CacheKey {
@@ -31,5 +42,6 @@ impl VerifiedCache {
     }
 }
 
-/// About 500 bytes each.
-const MOST_TOKENS: usize = 16_384;
+const MOST_BYTES: u64 = 8 * 1024 * 1024;
+/// Of about 600 bytes each.
+const TYPICAL_TOKENS: usize = 14_000;

@@ -158,6 +158,14 @@ fn facts(token: AccessToken, groups: Vec<String>) -> Option<TokenFacts> {
     })
 }
 
+impl TokenFacts {
+    /// About how many bytes it takes to keep.
+    pub(super) fn size(&self) -> usize {
+        let groups: usize = self.person.groups.iter().map(|group| 2 * group.len() + 32).sum();
+        BASIC_SIZE + self.person.key.len() * 2 + groups
+    }
+}
+
 impl IdentityValues {
     fn of(person: &Identity) -> Option<Self> {
         let groups: Vec<String> = person.groups.iter().map(|group| encoded(group)).collect();
@@ -188,6 +196,8 @@ fn encoded(text: &str) -> String {
 /// Controls and everything beyond ASCII can't stand in a header; a comma would end a list entry; a
 /// percent sign would make the rest ambiguous.
 const NOT_IN_A_LIST: &AsciiSet = &CONTROLS.add(b',').add(b'%');
+
+const BASIC_SIZE: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -55,7 +55,9 @@ pub fn not_found() -> Response {
         StatusCode::NOT_FOUND,
         &PlainError { error: "not_found", error_description: "there is nothing at this path" },
     );
-    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    headers.insert(CACHE_CONTROL, NO_STORE);
     response
 }
 
@@ -64,7 +66,9 @@ pub fn method_not_allowed(allowed: &'static str) -> Response {
         StatusCode::METHOD_NOT_ALLOWED,
         &PlainError { error: "method_not_allowed", error_description: "see the Allow header" },
     );
-    response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static(allowed));
+    let headers = response.headers_mut();
+    headers.insert(http::header::ALLOW, HeaderValue::from_static(allowed));
+    headers.insert(CACHE_CONTROL, NO_STORE);
     response
 }
 

@@ -2,11 +2,13 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 /// What we answer with.
 #[derive(Debug)]
@@ -66,14 +68,19 @@ impl HttpBody for Body {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
     TooLarge,
+    /// It was not whole in time. A body of ours is one packet or two.
+    TooSlow,
     BrokeOff,
 }
 
 /// Read a small body whole: forms and registrations, never what is proxied.
 pub async fn read_whole(body: Incoming, at_most: usize) -> Result<Bytes, Unread> {
-    match Limited::new(body, at_most).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
-        Err(_) => Err(Unread::BrokeOff),
+    match timeout(SLOWEST_BODY, Limited::new(body, at_most).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
+        Ok(Err(_)) => Err(Unread::BrokeOff),
+        Err(_) => Err(Unread::TooSlow),
     }
 }
+
+const SLOWEST_BODY: Duration = Duration::from_secs(10);
