@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tracing::instrument::WithSubscriber as _;
 
 use crate::admin::health::Readiness;
 use crate::grants::{GrantId, Grants};
@@ -25,13 +27,25 @@ pub async fn find_idp(idp: Arc<Idp>) {
 
 /// Be ready once every upstream has accepted a connection.
 pub async fn await_upstreams(upstreams: Vec<UpstreamUrl>, readiness: Arc<Readiness>) {
+    let mut waiting = JoinSet::new();
     for url in upstreams {
-        while !upstream::accepts(&url).await {
-            sleep(Duration::from_millis(500)).await;
-        }
-        tracing::info!(upstream = %url.authority, "the upstream accepts connections");
+        waiting.spawn(await_upstream(url).with_current_subscriber());
     }
+    waiting.join_all().await;
     readiness.upstreams_seen();
+}
+
+async fn await_upstream(url: UpstreamUrl) {
+    let mut tries = 0_u32;
+    while let Err(error) = upstream::accepts(&url).await {
+        // Told at once and then each half minute.
+        if tries.is_multiple_of(60) {
+            tracing::warn!(upstream = %url.authority, fault = %error, whose_fault = "upstream", "waiting for the upstream to accept a connection");
+        }
+        tries = tries.wrapping_add(1);
+        sleep(Duration::from_millis(500)).await;
+    }
+    tracing::info!(upstream = %url.authority, "the upstream accepts connections");
 }
 
 /// Write down which generations are in use.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::app::{StartFault, Surroundings};
-use crate::authorization_server::{AuthorizationServer, CALLBACK, endpoint};
+use crate::app::{StartFault, Surroundings, redirect_uri};
+use crate::authorization_server::AuthorizationServer;
 use crate::browser::Cookies;
 use crate::config::{Config, ResourceSettings};
 use crate::grants::{GrantId, Grants, Revocations};
@@ -41,7 +41,7 @@ pub fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, Star
     );
     let idp = Arc::new(Idp::new(
         config.idp.clone(),
-        endpoint(&config.issuer, CALLBACK),
+        redirect_uri(config),
         IdpConnection::new()?,
         clock.clone(),
     ));

@@ -14,6 +14,7 @@ use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
 use crate::admin::health::{self, Readiness};
+use crate::authorization_server::{CALLBACK, endpoint};
 use crate::chance::{Chance, NoEntropy};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -38,8 +39,10 @@ pub struct Surroundings {
 /// Why nothing was started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartFault {
-    #[error(transparent)]
-    Server(#[from] server::StartFault),
+    #[error("listen: {0}")]
+    Listen(server::StartFault),
+    #[error("health.listen: {0}")]
+    HealthListen(server::StartFault),
     #[error("can't prepare connections to the IdP: {0}")]
     Idp(#[from] NoConnection),
     #[error("can't use the sealing keys: {0}")]
@@ -82,7 +85,7 @@ pub async fn start(config: Config, surroundings: Surroundings) -> Result<Running
         .into_iter()
         .map(|task| tokio::spawn(task.with_subscriber(surroundings.log.clone())))
         .collect();
-    announce(&config, public.address());
+    announce(&config, public.address(), health.address());
     Ok(Running { public, health, readiness, background })
 }
 
@@ -124,7 +127,8 @@ fn serve_public(
         }
     };
     let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };
-    Ok(server::start(config.listen, config.workers, &settings, make_handler)?)
+    server::start(config.listen, config.workers, &settings, make_handler)
+        .map_err(StartFault::Listen)
 }
 
 fn serve_health(
@@ -138,24 +142,33 @@ fn serve_health(
         move |request, _peer| std::future::ready(health::answer(&readiness, &request))
     };
     let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };
-    Ok(server::start(config.health, NonZeroUsize::MIN, &settings, make_handler)?)
+    server::start(config.health, NonZeroUsize::MIN, &settings, make_handler)
+        .map_err(StartFault::HealthListen)
 }
 
-fn announce(config: &Config, address: SocketAddr) {
+fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
     for resource in &config.resources {
-        tracing::info!(
-            resource = %resource.url,
-            upstream = %resource.upstream.authority,
-            "serving",
-        );
+        tracing::info!(resource = %resource.url, upstream = %resource.upstream.authority, "serving");
     }
     tracing::info!(
         %address,
+        %health,
         workers = config.workers,
         issuer = %config.issuer,
+        idp = config.idp.issuer,
+        redirect_uri = redirect_uri(config),
         version = env!("CARGO_PKG_VERSION"),
-        "started; state is in memory: a restart signs everybody out"
+        "started"
     );
+    tracing::warn!(
+        login_lasts_seconds = config.tokens.grant.as_secs(),
+        "state is in memory: one replica only, and a restart signs everybody out"
+    );
+}
+
+/// Where the IdP sends people back to: to be registered there exactly so.
+pub fn redirect_uri(config: &Config) -> String {
+    endpoint(&config.issuer, CALLBACK)
 }
 
 /// Within the 30 s that Kubernetes grants by default.

@@ -16,7 +16,7 @@ use crate::browser::consent::{self, AuthorizationRequest};
 use crate::browser::cookies;
 use crate::clock::Timestamp;
 use crate::oauth::redirect_uri::RedirectTarget;
-use crate::oauth::{CodeChallenge, RedirectUri, Scopes};
+use crate::oauth::{ClientDigest, CodeChallenge, RedirectUri, Scopes};
 use crate::pages::{ConsentPage, Problem};
 use crate::policy::Resource;
 use crate::wire::form::Repeated;
@@ -67,10 +67,21 @@ pub fn handle(
     headers: &HeaderMap,
     arrival: Arrival,
 ) -> Response {
-    match show_consent(server, &Form::parse(query.as_bytes()), headers, arrival) {
+    let form = Form::parse(query.as_bytes());
+    match show_consent(server, &form, headers, arrival) {
         Ok(response) => response,
         Err(fault) => {
-            tracing::info!(request_id = %arrival.id, %fault, "authorization request refused");
+            let sent =
+                |name| form.all(name).next().map(|text| text.chars().take(200).collect::<String>());
+            tracing::info!(
+                request_id = %arrival.id,
+                client_id = form.all("client_id").next().map(|id| ClientDigest::of(id).to_string()),
+                redirect_uri = sent("redirect_uri"),
+                resource = sent("resource"),
+                %fault,
+                whose_fault = "client",
+                "authorization request refused"
+            );
             server.pages.problem(&problem(fault), arrival.id)
         }
     }

@@ -125,8 +125,13 @@ fn checked_redirect_uris(
         return Err(REDIRECT_URI_COUNT);
     }
     for uri in uris {
-        RegisteredRedirectUri::parse(uri, &server.registration.redirect_schemes)
-            .map_err(|_| BAD_REDIRECT_URI)?;
+        RegisteredRedirectUri::parse(uri, &server.registration.redirect_schemes).map_err(
+            |reason| {
+                let redirect_uri: String = uri.chars().take(200).collect();
+                tracing::debug!(redirect_uri, %reason, "redirect URI not registered; registration.redirect_schemes lists the schemes that may be");
+                BAD_REDIRECT_URI
+            },
+        )?;
     }
     Ok(uris.to_vec())
 }

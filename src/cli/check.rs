@@ -3,20 +3,23 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::{BAD_CONFIG, complain};
+use crate::app;
+use crate::cli::{BAD_CONFIG, complain, say};
 use crate::config::{self, Environment};
 
-#[expect(clippy::print_stdout, reason = "the command line speaks to the terminal")]
 pub fn run(path: &Path) -> ExitCode {
     match config::load(path, &Environment::of_this_process()) {
         Ok(config) => {
-            println!("{}: valid", path.display());
+            say(&format!("{}: valid", path.display()));
             for resource in &config.resources {
-                println!(
+                let upstream = &resource.upstream;
+                say(&format!(
                     "  {} -> http://{}{}",
-                    resource.url, resource.upstream.authority, resource.upstream.path
-                );
+                    resource.url, upstream.authority, upstream.path
+                ));
             }
+            say(&format!("  issuer: {}", config.issuer));
+            say(&format!("  redirect URI to register at the IdP: {}", app::redirect_uri(&config)));
             ExitCode::SUCCESS
         }
         Err(problems) => {

@@ -3,6 +3,8 @@
 mod check;
 mod serve;
 
+use std::fmt::Display;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,10 +42,14 @@ impl Cli {
     }
 }
 
-/// Tell the operator something went wrong.
-#[expect(clippy::print_stderr, reason = "the command line speaks to the terminal")]
-fn complain(text: &dyn std::fmt::Display) {
-    eprintln!("{text}");
+/// Tell the operator. Nobody may be reading any more; that is no reason to fail.
+fn say(text: &dyn Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Tell the operator that something went wrong.
+fn complain(text: &dyn Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 const FAILED: u8 = 1;
@@ -51,5 +57,5 @@ const BAD_CONFIG: u8 = 2;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done, or stopped as asked
-  1  could not start, or was stopped before everything had finished
+  1  could not start, or was told twice to stop and cut what was under way
   2  the command line or the config is not valid";

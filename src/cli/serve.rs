@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::instrument::WithSubscriber as _;
 
 use crate::app::{self, Surroundings};
 use crate::chance::Chance;
@@ -34,8 +35,9 @@ pub fn run(path: &Path) -> ExitCode {
 async fn serve(config: Config) -> ExitCode {
     let log = telemetry::log_to(&config.log, Stdout);
     let _guard = tracing::dispatcher::set_default(&log);
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+    let signals =
+        [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(hangup)] = signals else {
         complain(&"mcp-doorman: can't start: signals can't be received");
         return ExitCode::from(FAILED);
     };
@@ -45,25 +47,35 @@ async fn serve(config: Config) -> ExitCode {
         Ok(running) => running,
         Err(fault) => {
             tracing::error!(%fault, "can't start");
-            complain(&format!("mcp-doorman: can't start: {fault}"));
             return ExitCode::from(FAILED);
         }
     };
+    let _reload = tokio::spawn(no_reload_yet(hangup).with_subscriber(log));
     asked_to_stop(&mut terminate, &mut interrupt).await;
     tracing::info!("stopping: what is under way may finish; a second signal ends it at once");
-    let drained = tokio::select! {
-        drained = running.stop() => drained,
-        () = asked_to_stop(&mut terminate, &mut interrupt) => running.stop().await,
+    let patient = tokio::select! {
+        drained = running.stop() => Some(drained),
+        () = asked_to_stop(&mut terminate, &mut interrupt) => None,
     };
-    match drained {
-        Drained::Everything => {
-            tracing::info!("stopped");
-            ExitCode::SUCCESS
+    match patient {
+        Some(Drained::Everything) => tracing::info!("stopped"),
+        // Streams last as long as their clients like; cutting them in the end is what was asked for.
+        Some(Drained::CutShort) => {
+            tracing::warn!("stopped; answers that were still going on were cut");
         }
-        Drained::CutShort => {
-            tracing::warn!("stopped before everything had finished");
-            ExitCode::from(FAILED)
+        None => {
+            running.stop().await;
+            tracing::warn!("told twice to stop, so what was under way was cut");
+            return ExitCode::from(FAILED);
         }
+    }
+    ExitCode::SUCCESS
+}
+
+/// The signal that asks many servers to read their config again would end this one unheard.
+async fn no_reload_yet(mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        tracing::warn!("SIGHUP is not heard: to use a changed config, restart");
     }
 }
 

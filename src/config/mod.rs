@@ -80,9 +80,15 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Config, Problems> 
 
 fn read(path: &Path, reading: &mut Reading) -> Result<Config, Reported> {
     let text = reading.environment.read(path).map_err(|reason| {
+        let fix = match reason.as_str() {
+            "does not exist" => {
+                "create it (config.example.yaml shows every key), or name another with --config"
+            }
+            _ => "make it a UTF-8 text file that this process may read, or name another with --config",
+        };
         reading.problems.tell(Problem::of_file(
             reason,
-            "create it (config.example.yaml shows every key), or name another with --config",
+            fix,
         ))
     })?;
     let document = tree::parse(&text).map_err(|problem| reading.problems.tell(problem))?;

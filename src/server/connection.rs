@@ -139,10 +139,9 @@ fn finish(
 
 fn log(refusal: Refusal, peer: IpAddr) {
     tracing::info!(
-        fault = "malformed_request",
+        fault = %refusal,
         whose_fault = "client",
         status = refusal.status().as_u16(),
-        reason = %refusal,
         %peer,
         "request refused"
     );

@@ -108,7 +108,7 @@ impl AcceptFaults {
         }
         if self.logged.is_none_or(|last| last.elapsed() >= LOG_EACH) {
             self.logged = Some(Instant::now());
-            tracing::error!(fault = "cannot_accept", whose_fault = "us", %error, "accepting paused");
+            tracing::error!(fault = %error, whose_fault = "us", "can't accept connections, pausing");
         }
         PAUSE
     }

@@ -34,6 +34,8 @@ use crate::wire::{Request, Response};
 pub enum StartFault {
     #[error(transparent)]
     Bind(#[from] BindFault),
+    #[error("cannot tell which address it listens on: {0}")]
+    Address(#[source] io::Error),
     #[error("cannot start a worker thread: {0}")]
     Worker(#[source] io::Error),
 }
@@ -62,7 +64,7 @@ where
     F: Future<Output = Response> + Send + 'static,
 {
     let listener = listen::bind(listen)?;
-    let address = listener.local_addr().map_err(StartFault::Worker)?;
+    let address = listener.local_addr().map_err(StartFault::Address)?;
     let (drain, stop) = Drain::new();
     let workers =
         Workers::start(workers, settings, make_handler, &stop).map_err(StartFault::Worker)?;

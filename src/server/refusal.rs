@@ -45,11 +45,11 @@ pub enum Refusal {
     Host,
     #[error("the request target names another host than Host does")]
     OtherHost,
-    #[error("Connection may name close, keep-alive, te, upgrade and http2-settings only")]
+    #[error("Connection names a field that must not be dropped")]
     Nomination,
     #[error("a header field that may come once came twice")]
     Repeated,
-    #[error("a header field holds bytes that are not visible ASCII")]
+    #[error("a header field holds bytes that are no text")]
     FieldBytes,
     #[error("a header name imitates another one with underscores")]
     Underscore,

@@ -142,6 +142,10 @@ fn note(ended: &Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(fault = "panic", whose_fault = "us", "a connection was lost");
+        tracing::error!(
+            fault = "panic",
+            whose_fault = "us",
+            "a connection was lost to a bug of ours"
+        );
     }
 }

@@ -74,7 +74,10 @@ pub enum Unread {
 }
 
 /// Read a small body whole: forms and registrations, never what is proxied.
-pub async fn read_whole(body: Incoming, at_most: usize) -> Result<Bytes, Unread> {
+pub async fn read_whole<B>(body: B, at_most: usize) -> Result<Bytes, Unread>
+where
+    B: HttpBody<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>,
+{
     match timeout(SLOWEST_BODY, Limited::new(body, at_most).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
@@ -84,3 +87,40 @@ pub async fn read_whole(body: Incoming, at_most: usize) -> Result<Bytes, Unread>
 }
 
 const SLOWEST_BODY: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::Full;
+
+    use super::*;
+
+    /// Sends nothing and does not end.
+    struct Stalled;
+
+    impl HttpBody for Stalled {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stalls_is_given_up() {
+        assert_eq!(read_whole(Stalled, 10).await, Err(Unread::TooSlow));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_limit() {
+        let body = || Full::new(Bytes::from_static(b"0123456789"));
+
+        assert_eq!(read_whole(body(), 10).await, Ok(Bytes::from_static(b"0123456789")));
+        assert_eq!(read_whole(body(), 9).await, Err(Unread::TooLarge));
+    }
+}

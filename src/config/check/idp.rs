@@ -90,6 +90,10 @@ fn issuer(field: Field<String>, http: Http, reading: &mut Reading) -> Result<Str
                 )
                 .because("client secrets are sent to this address, so it must be encrypted"),
         )),
+        Err(NotIssuer::Document) => Err(reading.tell(typed.problem(
+            "is the address of the metadata document, not the issuer",
+            "leave out /.well-known/… and everything after it",
+        ))),
         Err(NotIssuer::Form) => Err(reading.tell(typed.problem(
             "is not an issuer",
             "write an absolute URL without user, query and fragment, as in https://login.example.com",
@@ -103,6 +107,9 @@ fn parse_issuer(text: &str, http: Http) -> Result<(), NotIssuer> {
     let has_more = url.query().is_some() || url.fragment().is_some();
     let has_credentials = !url.username().is_empty() || url.password().is_some();
     let is_clean = !text.contains(char::is_whitespace) && text.contains("://");
+    if url.path().contains("/.well-known/") {
+        return Err(NotIssuer::Document);
+    }
     if url.host_str().is_none() || has_more || has_credentials || !is_clean {
         return Err(NotIssuer::Form);
     }
@@ -190,6 +197,7 @@ enum Http {
 enum NotIssuer {
     Form,
     NotHttps,
+    Document,
 }
 
 const LOGIN_SCOPES: &str = "add openid, as in [openid, profile, email]";

@@ -103,9 +103,9 @@ fn target(judged: &Uri, resource: &Resource) -> Option<Uri> {
 }
 
 /// Does `url` accept a connection now? For readiness.
-pub async fn accepts(url: &UpstreamUrl) -> bool {
-    let connecting = TcpStream::connect(url.authority.as_str());
-    timeout(CONNECT, connecting).await.is_ok_and(|connected| connected.is_ok())
+pub async fn accepts(url: &UpstreamUrl) -> std::io::Result<()> {
+    timeout(CONNECT, TcpStream::connect(url.authority.as_str())).await??;
+    Ok(())
 }
 
 impl Default for Upstream {

@@ -123,8 +123,8 @@ fn request_line(line: &[u8]) -> Result<Version, Refusal> {
     }
 }
 
-/// Name and value of a field line, the value with white space around it. A line that begins with white space (obs-fold, RFC 9112 §5.2) and
-/// white space before the colon (§5.1) are both no token.
+/// Name and value of a field line, the value with white space around it. A line that begins with white
+/// space (obs-fold, RFC 9112 §5.2) and white space before the colon (§5.1) are both no token.
 pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     let (name, rest) = split_token(line).ok_or(Refusal::Field)?;
     let value = rest.strip_prefix(b":").ok_or(Refusal::Field)?;
