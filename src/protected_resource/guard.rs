@@ -1,13 +1,10 @@
 //! The guard: from a request to a permit, or to the answer that says why not.
 
-use std::sync::Arc;
-
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::policy::{self, Admitted, Denied, Resource};
-use crate::protected_resource::challenge;
-use crate::protected_resource::challenge::Challenges;
+use crate::policy::{self, Admitted, Denied};
+use crate::protected_resource::{ProtectedResource, challenge};
 use crate::token::{TokenFault, Verifier};
 use crate::wire::{Arrival, Response};
 
@@ -15,11 +12,11 @@ use crate::wire::{Arrival, Response};
 /// with whatever they like and wait for the challenge.
 pub async fn admit(
     verifier: &Verifier,
-    resource: &Arc<Resource>,
-    challenges: &Challenges,
+    protected: &ProtectedResource,
     headers: &HeaderMap,
     arrival: Arrival,
 ) -> Result<Admitted, Response> {
+    let ProtectedResource { resource, challenges, .. } = protected;
     let token = match bearer(headers) {
         Ok(token) => token,
         Err(NoBearer::Missing) => return Err(challenges.no_credentials()),

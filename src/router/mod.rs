@@ -13,12 +13,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use crate::authorization_server::{authorize, callback, consent, register, revoke, token};
 use crate::chance::{Chance, NoEntropy};
 use crate::clock::Clock;
-use crate::protected_resource::{guard, origin};
+use crate::protected_resource::{ProtectedResource, guard, origin};
 use crate::proxy::{self, Upstream};
 use crate::wire::request::RequestIds;
 use crate::wire::{Arrival, Request, Response, answer};
 
-pub use routes::{Endpoint, Found, ResourceRoute, Routes};
+pub use routes::{Endpoint, Found, Routes};
 
 /// What answers every request, whichever worker has the connection.
 #[derive(Debug)]
@@ -50,7 +50,9 @@ impl Front {
             return misdirected();
         };
         match host.find(request.uri().path()) {
-            Found::Resource(route) => call(&routes, route, upstream, request, arrival).await,
+            Found::Resource(protected) => {
+                call(&routes, protected, upstream, request, arrival).await
+            }
             Found::Endpoint(endpoint) => at_endpoint(&routes, endpoint, request, arrival).await,
             Found::Nothing => answer::not_found(),
         }
@@ -60,12 +62,12 @@ impl Front {
 /// A request to a resource.
 async fn call(
     routes: &Routes,
-    route: &ResourceRoute,
+    protected: &ProtectedResource,
     upstream: &Upstream,
     request: Request,
     arrival: Arrival,
 ) -> Response {
-    let Ok(page) = route.origins.check(request.headers()) else {
+    let Ok(page) = protected.origins.check(request.headers()) else {
         tracing::warn!(
             request_id = %arrival.id,
             origin = ?request.headers().get(ORIGIN).map(short),
@@ -79,14 +81,7 @@ async fn call(
     if request.method() == Method::OPTIONS {
         return origin::preflight(request.headers(), "GET, POST, DELETE, OPTIONS");
     }
-    let admitted = guard::admit(
-        &routes.verifier,
-        &route.resource,
-        &route.challenges,
-        request.headers(),
-        arrival,
-    )
-    .await;
+    let admitted = guard::admit(&routes.verifier, protected, request.headers(), arrival).await;
     let mut response = match admitted {
         Ok(_) if !METHODS.contains(request.method()) => {
             // Only after the credentials: clients probe with any method and wait for the challenge.
@@ -104,7 +99,7 @@ async fn call(
     };
     tracing::debug!(
         request_id = %arrival.id,
-        resource = %route.resource.url,
+        resource = %protected.resource.url,
         status = response.status().as_u16(),
         "answered"
     );

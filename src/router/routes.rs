@@ -10,7 +10,8 @@ use percent_encoding::percent_decode_str;
 use crate::authorization_server::{self, AuthorizationServer};
 use crate::oauth::PublicUrl;
 use crate::policy::Resource;
-use crate::protected_resource::{self, Challenges, Origins, challenge::Unwritable};
+use crate::protected_resource::challenge::Unwritable;
+use crate::protected_resource::{self, ProtectedResource};
 use crate::proxy::IdentityHeaders;
 use crate::token::Verifier;
 
@@ -28,15 +29,7 @@ pub struct Routes {
 pub struct HostRoutes {
     endpoints: HashMap<String, Endpoint>,
     /// Longest path first.
-    resources: Vec<Arc<ResourceRoute>>,
-}
-
-/// A resource and its ready answers.
-#[derive(Debug)]
-pub struct ResourceRoute {
-    pub resource: Arc<Resource>,
-    pub challenges: Challenges,
-    pub origins: Origins,
+    resources: Vec<Arc<ProtectedResource>>,
 }
 
 /// An endpoint of our own.
@@ -129,13 +122,9 @@ impl Routes {
         for path in protected_resource::metadata::paths(&url) {
             self.add(&url, path, Endpoint::Document(document.clone()));
         }
-        let route = ResourceRoute {
-            challenges: Challenges::of(&resource)?,
-            origins: Origins::new(url.origin(), allowed_origins.to_vec()),
-            resource,
-        };
+        let protected = ProtectedResource::new(resource, allowed_origins)?;
         let resources = &mut self.hosts.entry(url.authority().to_owned()).or_default().resources;
-        resources.push(Arc::new(route));
+        resources.push(Arc::new(protected));
         resources.sort_by_key(|route| std::cmp::Reverse(route.resource.url.path().len()));
         Ok(())
     }
@@ -184,7 +173,7 @@ impl Routes {
 /// What stands at a path.
 #[derive(Debug)]
 pub enum Found<'a> {
-    Resource(&'a ResourceRoute),
+    Resource(&'a ProtectedResource),
     Endpoint(&'a Endpoint),
     Nothing,
 }
