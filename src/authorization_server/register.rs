@@ -94,7 +94,7 @@ async fn register(
         request_id = %arrival.id,
         client_id = %ClientDigest::of(&client_id),
         client_name = registration.name,
-        redirect_uris = ?registration.redirect_uris,
+        redirect_uris = registration.redirect_uris.join(" "),
         "client registered",
     );
     let mut grant_types = vec!["authorization_code"];

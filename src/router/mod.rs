@@ -42,8 +42,8 @@ impl Front {
         let Some(host) = named.and_then(|host| routes.host(host)) else {
             tracing::warn!(
                 request_id = %arrival.id,
-                host = ?named.map(short),
-                known = ?routes.hosts().collect::<Vec<_>>(),
+                host = named.map(short),
+                known = routes.hosts().collect::<Vec<_>>().join(" "),
                 whose_fault = "client",
                 "Host is not ours: resources[].url and issuer say what is, the ingress must keep it"
             );
@@ -70,7 +70,7 @@ async fn call(
     let Ok(page) = protected.origins.check(request.headers()) else {
         tracing::warn!(
             request_id = %arrival.id,
-            origin = ?request.headers().get(ORIGIN).map(short),
+            origin = request.headers().get(ORIGIN).map(short),
             whose_fault = "client",
             "Origin may not call: allowed_origins names those that may"
         );

@@ -95,8 +95,8 @@ fn credentials(headers: &HeaderMap, form: &Form) -> Result<Sent, Refused> {
     }
 }
 
-/// RFC 6749 §2.3.1 has both halves form-encoded; some clients send them raw. Our ids and secrets have
-/// only characters that stay the same, so the id is read raw and the secret is tried both ways.
+/// RFC 6749 §2.3.1 has both halves form-encoded; some clients send them raw. Our ids read the same
+/// either way; the secret is tried both ways.
 fn basic(line: &str) -> Option<Sent> {
     let (scheme, encoded) = line.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
