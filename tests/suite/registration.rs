@@ -96,6 +96,11 @@ async fn redirect_uris_that_could_leave_the_client_are_refused() {
         "vbscript:x",
         "intent://x",
         "unlisted://callback",
+        // What a person reads on the consent page must be where the browser goes.
+        "https://%63laude.ai/cb",
+        "https://%D1%81laude.ai/cb",
+        "http://%6cocalhost/cb",
+        "https://CLAUDE.ai/cb",
     ] {
         let alone = doorman.register_with(&metadata(uri)).await;
         alone.assert_error(400, "invalid_redirect_uri");
@@ -105,7 +110,7 @@ async fn redirect_uris_that_could_leave_the_client_are_refused() {
         seen += 1;
     }
 
-    assert_eq!(seen, 14);
+    assert_eq!(seen, 18);
 }
 
 #[tokio::test]
