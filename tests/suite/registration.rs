@@ -226,6 +226,7 @@ async fn without_dynamic_registration_nobody_registers() {
     let answer = doorman.register_with(&metadata(REDIRECT)).await;
 
     assert!([403, 404].contains(&answer.status.as_u16()), "\n{answer}");
+    assert_eq!(answer.header("cache-control"), "no-store", "\n{answer}");
 }
 
 /// RFC 7592 is not offered: nobody changes or deletes a registration.
