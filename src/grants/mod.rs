@@ -241,3 +241,124 @@ impl Grants {
 pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
 const CLOCK_LEEWAY: Duration = Duration::from_mins(5);
 const MOST_TRIES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::oauth::PublicUrl;
+    use crate::seal::KeyMaterial;
+    use crate::secret;
+    use crate::store::{Answer, Key, MemoryStore, Record};
+
+    /// A store where somebody else is always quicker.
+    #[derive(Debug)]
+    struct AlwaysLost(MemoryStore);
+
+    impl Store for AlwaysLost {
+        fn read<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Record>> {
+            self.0.read(key)
+        }
+
+        fn put<'a>(&'a self, key: &'a Key, value: String, until: Timestamp) -> Answer<'a, ()> {
+            self.0.put(key, value, until)
+        }
+
+        fn take<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Record>> {
+            self.0.take(key)
+        }
+
+        fn create<'a>(
+            &'a self,
+            key: &'a Key,
+            value: String,
+            until: Timestamp,
+        ) -> Answer<'a, Created> {
+            self.0.create(key, value, until)
+        }
+
+        fn swap<'a>(&'a self, _: &'a Key, _: Version, _: String, _: Timestamp) -> Answer<'a, Swap> {
+            Box::pin(async { Ok(Swap::Lost) })
+        }
+
+        fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, ()> {
+            self.0.delete(key)
+        }
+
+        fn list<'a>(&'a self, kind: &'static str) -> Answer<'a, Vec<Record>> {
+            self.0.list(kind)
+        }
+    }
+
+    const GRANT: GrantId = GrantId::new([7; 16]);
+
+    fn clock() -> Clock {
+        Clock::Manual(ManualClock::starting_at(Timestamp::from_seconds(1_790_000_000)))
+    }
+
+    /// With one grant, whose code has just been sent.
+    async fn grants_in(store: Arc<dyn Store>, clock: &Clock) -> Grants {
+        let key = URL_SAFE_NO_PAD.encode(secret::sha256(b"this deployment"));
+        let key = KeyMaterial::parse(&key).unwrap();
+        let issuer = PublicUrl::parse("https://tools.example.com").unwrap();
+        let lifetimes = Lifetimes {
+            access: Duration::from_hours(1),
+            refresh: Duration::from_hours(24),
+            grant: Duration::from_hours(240),
+        };
+        let ring = Arc::new(KeyRing::new(&key, &[], &issuer).unwrap());
+        let revocations = Arc::new(Revocations::new(clock.clone()));
+        let grants = Grants::new(store, ring, revocations, lifetimes, clock.clone());
+        let new = NewGrant {
+            id: GRANT,
+            person: Identity { key: "alice-7f3a".to_owned(), email: None, groups: Vec::new() },
+            client: ClientDigest::of("doorman_ci_x"),
+            resource: "https://tools.example.com/mcp".to_owned(),
+            scopes: Scopes::default(),
+        };
+        grants.create(new).await.unwrap();
+        grants
+    }
+
+    /// The row may still be live, so nobody may be told that it is not; its tokens are refused anyway.
+    #[tokio::test]
+    async fn an_end_that_could_not_be_written_is_no_success_and_revokes_all_the_same() {
+        let clock = clock();
+        let store = Arc::new(AlwaysLost(MemoryStore::new(clock.clone())));
+        let grants = grants_in(store, &clock).await;
+        assert!(!grants.revocations.contains(GRANT));
+
+        let ended = grants.end(GRANT).await;
+
+        assert_eq!(ended, Err(StoreFault));
+        assert!(grants.revocations.contains(GRANT));
+    }
+
+    /// A replay that could not be punished must not look as if it had been.
+    #[tokio::test]
+    async fn a_redemption_that_loses_and_cannot_end_the_grant_says_so() {
+        let clock = clock();
+        let store = Arc::new(AlwaysLost(MemoryStore::new(clock.clone())));
+        let grants = grants_in(store, &clock).await;
+
+        assert_eq!(grants.redeem(GRANT).await, Err(RedeemFault::Store(StoreFault)));
+        assert!(grants.revocations.contains(GRANT));
+    }
+
+    #[tokio::test]
+    async fn an_ended_grant_keeps_its_row_for_late_replays() {
+        let clock = clock();
+        let store = Arc::new(MemoryStore::new(clock.clone()));
+        let grants = grants_in(store, &clock).await;
+        grants.redeem(GRANT).await.unwrap();
+
+        grants.end(GRANT).await.unwrap();
+
+        assert_eq!(grants.read(GRANT).await.unwrap().unwrap().grant.state, GrantState::Ended);
+        assert!(grants.revocations.contains(GRANT));
+        assert_eq!(grants.redeem(GRANT).await, Err(RedeemFault::Unknown));
+    }
+}

@@ -34,3 +34,43 @@ impl Revocations {
         self.count.store(ended.len(), Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    /// Forgotten when the next one is added, so that memory follows what is alive.
+    #[test]
+    fn an_ended_grant_is_forgotten_after_its_time() {
+        let clock = ManualClock::starting_at(Timestamp::from_seconds(1_790_000_000));
+        let revocations = Revocations::new(Clock::Manual(clock.clone()));
+        let now = || Clock::Manual(clock.clone()).now();
+        let [short, long, late] = [1, 2, 3].map(|n| GrantId::new([n; 16]));
+        revocations.add(short, now().after(Duration::from_secs(60)));
+        revocations.add(long, now().after(Duration::from_secs(120)));
+
+        clock.advance(Duration::from_secs(59));
+        revocations.add(late, now().after(Duration::from_secs(60)));
+        assert!([short, long, late].iter().all(|grant| revocations.contains(*grant)));
+        clock.advance(Duration::from_secs(1));
+        revocations.add(late, now().after(Duration::from_secs(60)));
+
+        assert!(!revocations.contains(short));
+        assert!(revocations.contains(long) && revocations.contains(late));
+    }
+
+    #[test]
+    fn a_grant_that_was_not_ended_is_not_revoked() {
+        let clock = ManualClock::starting_at(Timestamp::from_seconds(1_790_000_000));
+        let revocations = Revocations::new(Clock::Manual(clock));
+        let grant = GrantId::new([1; 16]);
+        assert!(!revocations.contains(grant));
+
+        revocations.add(GrantId::new([2; 16]), Timestamp::from_seconds(1_790_000_060));
+
+        assert!(!revocations.contains(grant));
+    }
+}

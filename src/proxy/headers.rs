@@ -169,3 +169,107 @@ const MOST_OF_OURS: usize = 7;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::oauth::{PublicUrl, Scopes};
+    use crate::policy::Access;
+    use crate::wire::UpstreamUrl;
+
+    fn resource() -> Resource {
+        Resource::new(
+            PublicUrl::parse("https://tools.example.com/mcp").unwrap(),
+            None,
+            UpstreamUrl::parse("http://server:3000/mcp").unwrap(),
+            Access::Anyone,
+            Scopes::default(),
+        )
+    }
+
+    fn names(user: &'static str) -> IdentityHeaders {
+        IdentityHeaders {
+            user: HeaderName::from_static(user),
+            email: HeaderName::from_static("x-forwarded-email"),
+            groups: HeaderName::from_static("x-forwarded-groups"),
+        }
+    }
+
+    /// One of ours as somebody might write it who hopes that the upstream reads it the same.
+    fn spelling_of_ours() -> impl Strategy<Value = String> {
+        let own = prop::sample::select(vec![
+            "x-forwarded-user",
+            "x-auth-user",
+            "x-forwarded-email",
+            "x-forwarded-groups",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-forwarded-host",
+            "host",
+        ]);
+        (own, any::<[bool; 32]>()).prop_map(|(own, bent)| {
+            let bend = |(letter, bent): (char, bool)| match (letter, bent) {
+                ('-', true) => '_',
+                (letter, true) => letter.to_ascii_uppercase(),
+                (letter, false) => letter,
+            };
+            own.chars().zip(bent).map(bend).collect()
+        })
+    }
+
+    fn sent() -> impl Strategy<Value = Vec<(String, String)>> {
+        let name = prop_oneof![
+            3 => spelling_of_ours(),
+            1 => "[xX][-_](forwarded|auth|real)[-_][a-z_-]{1,8}",
+            1 => "[A-Za-z][A-Za-z0-9_-]{0,16}",
+        ];
+        let pair = (name, "[a-z]{1,8}");
+        let nominated = spelling_of_ours().prop_map(|name| ("connection".to_owned(), name));
+        prop::collection::vec(prop_oneof![5 => pair, 1 => nominated], 0..24)
+    }
+
+    proptest! {
+        /// CVE-2025-64484: whatever comes in, what reads as our word is our word.
+        #[test]
+        fn nobody_speaks_for_us(
+            sent in sent(),
+            user in prop::sample::select(vec!["x-forwarded-user", "x-auth-user"]),
+            has_email in any::<bool>(),
+            has_groups in any::<bool>(),
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &sent {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                headers.append(name, HeaderValue::from_str(value).unwrap());
+            }
+            let ours = |value| HeaderValue::from_static(value);
+            let identity = IdentityValues {
+                user: ours("OURS"),
+                email: has_email.then(|| ours("OURS@example.com")),
+                groups: has_groups.then(|| ours("OURS,TOO")),
+            };
+
+            let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            for_upstream(&mut headers, &resource(), &names(user), &identity, peer);
+
+            for (name, expected) in [
+                (user, Some("OURS")),
+                ("x-forwarded-email", has_email.then_some("OURS@example.com")),
+                ("x-forwarded-groups", has_groups.then_some("OURS,TOO")),
+                ("x-forwarded-for", Some("127.0.0.1")),
+                ("x-forwarded-proto", Some("https")),
+                ("x-forwarded-host", Some("tools.example.com")),
+                ("host", Some("server:3000")),
+            ] {
+                let values: Vec<_> = headers.get_all(name).iter().collect();
+                prop_assert_eq!(values, expected.into_iter().collect::<Vec<_>>(), "{}", name);
+                let alike = headers.keys().filter(|own| own.as_str().replace('_', "-") == name);
+                prop_assert_eq!(alike.count(), usize::from(expected.is_some()), "{}", name);
+            }
+        }
+    }
+}

@@ -43,3 +43,49 @@ impl UpstreamUrl {
         Ok(Self { authority, host, path })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_to_connect_what_to_say_and_the_path() {
+        for (text, authority, path) in [
+            ("http://server:3000/mcp", "server:3000", "/mcp"),
+            ("http://server:3000", "server:3000", ""),
+            ("http://server:3000/", "server:3000", ""),
+            ("http://server:3000/a/b/", "server:3000", "/a/b"),
+            ("http://server/mcp", "server:80", "/mcp"),
+            ("http://server:80/mcp", "server:80", "/mcp"),
+            ("http://127.0.0.1:3000/mcp", "127.0.0.1:3000", "/mcp"),
+            ("http://[::1]:3000/mcp", "[::1]:3000", "/mcp"),
+            ("http://[::1]/mcp", "[::1]:80", "/mcp"),
+        ] {
+            let url = UpstreamUrl::parse(text).unwrap();
+            assert_eq!(url.authority, authority, "{text}");
+            assert_eq!(url.host, authority, "{text}");
+            assert_eq!(url.path, path, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_upstream_url_is_told_why() {
+        for (text, reason) in [
+            ("", NotUpstream::NotAbsolute),
+            ("/mcp", NotUpstream::NotAbsolute),
+            ("http://", NotUpstream::NotAbsolute),
+            ("http://server:99999/mcp", NotUpstream::NotAbsolute),
+            ("https://server:3000/mcp", NotUpstream::NotHttp),
+            ("unix:/run/server.sock", NotUpstream::NotHttp),
+            // Without `http://` the host is read as a scheme.
+            ("server:3000/mcp", NotUpstream::NotHttp),
+            ("http://user@server:3000/mcp", NotUpstream::TooMuch),
+            ("http://:password@server:3000/mcp", NotUpstream::TooMuch),
+            ("http://server:3000/mcp?x=1", NotUpstream::TooMuch),
+            ("http://server:3000/mcp?", NotUpstream::TooMuch),
+            ("http://server:3000/mcp#x", NotUpstream::TooMuch),
+        ] {
+            assert_eq!(UpstreamUrl::parse(text), Err(reason), "{text}");
+        }
+    }
+}

@@ -13,20 +13,7 @@ async fn no_header_opens_the_door() {
     let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
     let mut seen = 0;
 
-    for name in [
-        "x-forwarded-uri",
-        "x-original-uri",
-        "x-original-url",
-        "x-rewrite-url",
-        "x-forwarded-prefix",
-        "x-forwarded-host",
-        "x-forwarded-proto",
-        "x-forwarded-method",
-        "x-http-method-override",
-        "x-real-ip",
-        "forwarded",
-        "x-forwarded-for",
-    ] {
+    for name in ABOUT_THE_REQUEST {
         for value in ["/healthz", "/.well-known/oauth-protected-resource", "OPTIONS", "127.0.0.1"] {
             let answer = doorman.send(mcp_request(RESOURCE).header(name, value)).await;
             assert_eq!(answer.assert_status(401).challenge().parameter("error"), None, "{name}");
@@ -36,6 +23,32 @@ async fn no_header_opens_the_door() {
 
     assert_eq!(seen, 48);
     doorman.upstream().assert_untouched();
+}
+
+/// Who has a token could still make the server believe in another path, method or sender.
+#[tokio::test]
+async fn what_a_client_says_about_its_request_does_not_reach_the_server() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let mut seen = 0;
+
+    for name in ABOUT_THE_REQUEST {
+        for spelling in [name.to_owned(), name.to_uppercase(), name.replace('-', "_")] {
+            let before = doorman.upstream().received().len();
+            let request = doorman.request(&token).header(&spelling, "canary.example");
+            doorman.send(request.header(&spelling, "canary.example")).await;
+            for received in doorman.upstream().received().split_off(before) {
+                assert!(!received.text().contains("canary"), "{spelling}: {received:?}");
+                assert_eq!(received.values("x-forwarded-for"), ["127.0.0.1"], "{spelling}");
+                assert_eq!(received.values("x-forwarded-proto"), ["https"], "{spelling}");
+                assert_eq!(received.values("x-forwarded-host"), [HOST], "{spelling}");
+                seen += 1;
+            }
+        }
+    }
+
+    // Those that were refused are no danger, but a server that was never reached proves nothing.
+    assert!(seen >= 2 * ABOUT_THE_REQUEST.len(), "{seen}");
 }
 
 /// GHSA-5hvv-m4w4-gf6v: a probe's name was enough
@@ -239,6 +252,25 @@ async fn other_methods_do_not_reach_the_server() {
     doorman.send(Request::new(Method::TRACE, "/mcp").bearer(&token)).await.assert_status(405);
 
     assert_eq!(seen, 9);
+    doorman.upstream().assert_untouched();
+}
+
+/// Only after the credentials: what is allowed here is nobody's business without.
+#[tokio::test]
+async fn methods_that_mcp_does_not_use_are_refused() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+
+    for method in [Method::PUT, Method::PATCH] {
+        let request = Request::new(method, RESOURCE).body("{}");
+        let without = doorman.send(request.clone()).await;
+        without.assert_json_rpc_error(401);
+        assert_eq!(without.challenge().parameter("error"), None);
+        let refused = doorman.send(request.bearer(&token)).await;
+        refused.assert_json_rpc_error(405);
+        assert_eq!(refused.header("allow"), "POST, GET, DELETE, OPTIONS");
+    }
+
     doorman.upstream().assert_untouched();
 }
 
@@ -602,6 +634,32 @@ async fn a_resource_of_another_server_is_not_ours_to_grant() {
     assert_eq!(seen, 11);
 }
 
+/// To a server that reads paths in any case or decodes them, these are the stricter resource.
+#[tokio::test]
+async fn a_token_for_one_resource_does_not_reach_another_by_its_spelling() {
+    let admin = FakeMcpServer::start().await;
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await)
+        .at("https://tools.example.com/team")
+        .and_at("https://tools.example.com/team/admin", &admin)
+        .start()
+        .await;
+    let token = doorman.log_in().await.tokens.access;
+    let mut seen = 0;
+
+    for path in
+        ["/team/Admin", "/team/%61dmin", "/TEAM/admin", "/team/admin", "/team/Admin/x", "/Team"]
+    {
+        let answer = doorman.send(mcp_request(path).bearer(&token)).await;
+        assert!([400, 401, 404].contains(&answer.status.as_u16()), "{path}\n{answer}");
+        seen += 1;
+    }
+
+    assert_eq!(seen, 6);
+    doorman.upstream().assert_untouched();
+    admin.assert_untouched();
+    doorman.call(&token).await.assert_status(200);
+}
+
 /// RFC 9700 §4.8.2: dropping both the challenge and the verifier must not help
 #[tokio::test]
 async fn pkce_cannot_be_left_out_at_either_end() {
@@ -711,3 +769,19 @@ async fn raw(doorman: &Doorman, line: &str, headers: &str, body: &str) -> Option
         format!("{line}\r\nHost: {HOST}\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
     doorman.door().raw(request.as_bytes()).await.map(|status| status.as_u16())
 }
+
+/// What proxies say about the request to the server behind them, and servers believe.
+const ABOUT_THE_REQUEST: [&str; 12] = [
+    "x-forwarded-uri",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-forwarded-prefix",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-method",
+    "x-http-method-override",
+    "x-real-ip",
+    "forwarded",
+    "x-forwarded-for",
+];

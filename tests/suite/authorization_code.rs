@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::support::client::metadata;
+use crate::support::client::{Client, metadata};
 use crate::support::doorman::{
     Doorman, HOUR, MINUTE, ORIGIN, REDIRECT, RESOURCE, WEB_REDIRECT, code_form,
 };
@@ -335,6 +337,39 @@ async fn the_resource_may_be_written_as_clients_write_it() {
     assert_eq!(seen, 7);
 }
 
+/// RFC 8707 §2.2: the name of what stands above is another resource's own
+#[tokio::test]
+async fn a_resource_above_does_not_stand_for_the_one_below() {
+    let above = FakeMcpServer::start().await;
+    let below = "https://tools.example.com/a/b";
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await)
+        .at("https://tools.example.com/a/b")
+        .and_at("https://tools.example.com/a", &above)
+        .start()
+        .await;
+    let client = doorman.register().await;
+    let granted = doorman.authorize(&client).await;
+    let with = |resource| code_form(&client, &granted, resource);
+
+    let wrong = doorman.token(&with("https://tools.example.com/a")).await;
+    wrong.assert_error(400, "invalid_target");
+    let tokens = doorman.token(&with(below)).await.tokens();
+    let refresh = |resource| {
+        [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", tokens.refresh.as_str()),
+            ("client_id", client.id.as_str()),
+            ("resource", resource),
+        ]
+    };
+    let wrong = doorman.token(&refresh("https://tools.example.com/a")).await;
+    wrong.assert_error(400, "invalid_target");
+    let tokens = doorman.token(&refresh(below)).await.tokens();
+
+    doorman.call(&tokens.access).await.assert_status(200);
+    above.assert_untouched();
+}
+
 /// RFC 8707 §2: with several resources the client has to say which
 #[tokio::test]
 async fn among_several_resources_the_client_must_choose_one() {
@@ -465,6 +500,65 @@ async fn a_client_with_a_secret_cannot_come_without_it() {
     doorman.token(&with_secret(secret)).await.assert_status(200);
 }
 
+/// RFC 6749 §2.3.1: form-encoded inside, which many clients leave out
+#[tokio::test]
+async fn a_client_may_show_its_secret_by_basic() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let (client, secret) = confidential_client(&doorman).await;
+    let escape = |text: &str| text.bytes().fold(String::new(), |all, b| format!("{all}%{b:02X}"));
+    let mut seen = 0;
+
+    for credentials in
+        [format!("{}:{secret}", client.id), format!("{}:{}", escape(&client.id), escape(&secret))]
+    {
+        let granted = doorman.authorize(&client).await;
+        let [grant_type, code, redirect_uri, _, verifier, _] =
+            code_form(&client, &granted, RESOURCE);
+        let form = [grant_type, code, redirect_uri, verifier];
+        let answer = doorman.send(basic(&credentials).form(&form)).await;
+        doorman.call(&answer.tokens().access).await.assert_status(200);
+        seen += 1;
+    }
+
+    assert_eq!(seen, 2);
+}
+
+/// RFC 6749 §2.3, §5.2; and a wrong request burns nothing
+#[tokio::test]
+async fn basic_must_be_right_and_the_only_way_in_use() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let (client, secret) = confidential_client(&doorman).await;
+    let stranger = doorman.register().await;
+    let granted = doorman.authorize(&client).await;
+    let form = code_form(&client, &granted, RESOURCE);
+    let right = format!("{}:{secret}", client.id);
+    let mut seen = 0;
+
+    for credentials in [
+        format!("{}:wrong", client.id),
+        format!("{}:", client.id),
+        format!("{}:{secret}x", client.id),
+        client.id.clone(),
+        format!("unknown:{secret}"),
+    ] {
+        let sent = &form[..3];
+        let answer = doorman.send(basic(&credentials).form(sent)).await;
+        answer.assert_error(401, "invalid_client");
+        assert!(answer.header("www-authenticate").starts_with("Basic "), "\n{answer}");
+        seen += 1;
+    }
+    let twice = [&form[..], &[("client_secret", &secret)]].concat();
+    let two_ways = doorman.send(basic(&right).form(&twice)).await;
+    two_ways.assert_error(400, "invalid_request");
+    let mut of_two = form;
+    of_two[3].1 = &stranger.id;
+    let two_clients = doorman.send(basic(&right).form(&of_two)).await;
+    two_clients.assert_error(400, "invalid_request");
+
+    assert_eq!(seen, 5);
+    doorman.send(basic(&right).form(&form)).await.assert_status(200);
+}
+
 /// A grant type that the client did not list is not for it (RFC 7591 §2).
 #[tokio::test]
 async fn a_client_that_lists_no_refresh_grant_gets_no_refresh_token() {
@@ -498,6 +592,23 @@ async fn no_access_token_outlives_its_grant() {
     assert!(answer.json()["expires_in"].as_u64().unwrap() <= 3600, "\n{answer}");
     doorman.later(HOUR + 2 * MINUTE);
     doorman.call(&answer.tokens().access).await.assert_status(401);
+}
+
+/// A client that registered for `client_secret_basic`, and its secret.
+async fn confidential_client(doorman: &Doorman) -> (Client, String) {
+    let mut wanted = metadata(WEB_REDIRECT);
+    wanted["token_endpoint_auth_method"] = json!("client_secret_basic");
+    let registered = doorman.register_with(&wanted).await.json();
+    assert_eq!(registered["token_endpoint_auth_method"], "client_secret_basic");
+    let text = |name: &str| registered[name].as_str().unwrap().to_owned();
+    let client = Client { id: text("client_id"), redirect_uri: WEB_REDIRECT.to_owned() };
+    (client, text("client_secret"))
+}
+
+/// A token request that authenticates its client by `credentials`.
+fn basic(credentials: &str) -> Request {
+    Request::post("/token")
+        .header("authorization", &format!("Basic {}", STANDARD.encode(credentials)))
 }
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";

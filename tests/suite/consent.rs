@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::client::{Client, metadata};
-use crate::support::doorman::{Doorman, HOST, HOUR, ORIGIN, REDIRECT, WEB_REDIRECT};
+use crate::support::doorman::{Doorman, HOST, HOUR, MINUTE, ORIGIN, REDIRECT, WEB_REDIRECT};
 use crate::support::exchange::Request;
 use crate::support::fake_mcp_server::FakeMcpServer;
 
@@ -28,10 +28,11 @@ async fn the_page_says_who_asks_for_what_and_where_the_answer_goes() {
 
     let page = doorman.browser().open(&url).await;
 
-    let html = page.assert_page(200).text();
-    for needed in ["Example Client", "client.example.com", "tools:read", "Example Tools"] {
+    let html = page.assert_page(200).shown();
+    for needed in ["Example Client", WEB_REDIRECT, "tools:read", "Example Tools"] {
         assert!(html.contains(needed), "no {needed}\n{page}");
     }
+    assert!(html.contains("<strong>client.example.com</strong>"), "no host to read\n{page}");
     assert!(!html.contains("tools:write"), "more than was asked for\n{page}");
 }
 
@@ -229,6 +230,35 @@ async fn a_changed_form_is_refused() {
     assert!(doorman.idp().asked("/authorize").is_empty());
 }
 
+/// A double click, or the page that the back button shows.
+#[tokio::test]
+async fn a_form_counts_once() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let client = doorman.register().await;
+    let browser = doorman.browser();
+    let page = browser.open(&doorman.authorization(&client).url()).await;
+    let to_idp = browser.approve(&page).await.location();
+    browser.open(to_idp.as_str()).await.landing().code();
+
+    browser.approve(&page).await.assert_stopped_on_a_page();
+
+    assert_eq!(doorman.idp().asked("/authorize").len(), 1);
+}
+
+#[tokio::test]
+async fn a_form_is_good_for_ten_minutes() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let client = doorman.register().await;
+    let browser = doorman.browser();
+    let page = browser.open(&doorman.authorization(&client).url()).await;
+    let late_page = browser.open(&doorman.authorization(&client).url()).await;
+
+    doorman.later(9 * MINUTE);
+    browser.approve(&page).await.location();
+    doorman.later(2 * MINUTE);
+    browser.approve(&late_page).await.assert_stopped_on_a_page();
+}
+
 /// A person may have two clients asking at once.
 #[tokio::test]
 async fn two_tabs_of_one_browser_do_not_disturb_each_other() {
@@ -290,6 +320,19 @@ async fn a_person_who_never_answers_leaves_nothing_behind() {
 
     browser.approve(&page).await.assert_stopped_on_a_page();
     assert!(doorman.idp().asked("/authorize").is_empty());
+}
+
+/// Other applications on our host set what they like.
+#[tokio::test]
+async fn a_foreign_cookie_that_is_not_ascii_disturbs_nobody() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let client = doorman.register().await;
+    let browser = doorman.browser();
+    browser.keep_cookie(ORIGIN, "name", "Zo\u{eb}");
+
+    let landing = browser.log_in(&doorman.authorization(&client).url()).await;
+
+    landing.code();
 }
 
 /// The issuer is what the config says, whatever a request says.

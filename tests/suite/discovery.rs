@@ -45,6 +45,37 @@ async fn with_several_resources_the_root_describes_none() {
     assert_eq!(other["resource"], "https://tools.example.com/other");
 }
 
+/// An intermediary that stored one would go on saying so when it is no longer true.
+#[tokio::test]
+async fn what_is_not_there_is_not_stored() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let mut seen = 0;
+
+    for path in [
+        "/token/x",
+        "/register/x",
+        "/revoke/x",
+        "/.well-known/unknown",
+        "/.well-known/oauth-protected-resource/unknown",
+        "/.well-known/oauth-authorization-server/unknown",
+        "/mcp/.well-known/unknown",
+    ] {
+        let answer = doorman.get(path).await;
+        assert_eq!(answer.assert_status(404).header("cache-control"), "no-store", "{path}");
+        seen += 1;
+    }
+    for path in ["/token", "/register", "/revoke"] {
+        for method in [Method::GET, Method::PUT, Method::DELETE] {
+            let answer = doorman.send(Request::new(method, path)).await;
+            assert_eq!(answer.assert_status(405).header("cache-control"), "no-store", "{path}");
+            assert_eq!(answer.header("allow"), "POST, OPTIONS");
+            seen += 1;
+        }
+    }
+
+    assert_eq!(seen, 16);
+}
+
 /// RFC 8414 §3; OIDC Discovery §4
 #[tokio::test]
 async fn the_authorization_server_describes_itself_wherever_a_client_looks() {

@@ -1,6 +1,7 @@
 //! The login at the IdP: what we ask of it, and what we don't believe.
 
 use mcp_doorman::idp::ClientAuthentication;
+use mcp_doorman::policy::AccessEntry;
 use serde_json::json;
 
 use crate::support::browser::Browser;
@@ -62,6 +63,9 @@ async fn an_id_token_that_does_not_prove_the_login_gets_no_code() {
         Conduct::NoNonce,
         Conduct::WrongAudience,
         Conduct::WrongAuthorizedParty,
+        Conduct::WrongAuthorizedPartyAlone,
+        Conduct::NoAuthorizedParty,
+        Conduct::WrongAccessTokenHash,
         Conduct::WrongIssuer,
         Conduct::NoSubject,
         Conduct::EmptySubject,
@@ -81,20 +85,34 @@ async fn an_id_token_that_does_not_prove_the_login_gets_no_code() {
         seen += 1;
     }
 
-    assert_eq!(seen, 16);
+    assert_eq!(seen, 19);
     doorman.idp().conduct(Conduct::Honest);
     doorman.log_in().await;
 }
 
+/// OpenID Connect Core §3.1.3.7, 3 to 5; §3.1.3.8
+#[tokio::test]
+async fn an_id_token_may_say_more_than_it_must_if_all_of_it_is_right() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+
+    for conduct in [Conduct::SeveralAudiences, Conduct::AccessTokenHash] {
+        doorman.idp().conduct(conduct);
+        try_to_log_in(&doorman).await.landing().code();
+    }
+}
+
 /// RFC 9207 §2.4: an IdP that says it names itself must, and must name itself
 #[tokio::test]
-async fn an_answer_of_another_issuer_is_not_exchanged() {
+async fn an_answer_that_does_not_name_the_idp_is_not_exchanged() {
     let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
-    doorman.idp().conduct(Conduct::WrongIssParameter);
 
-    let end = try_to_log_in(&doorman).await;
+    for conduct in [Conduct::WrongIssParameter, Conduct::NoIssParameter] {
+        doorman.idp().conduct(conduct);
+        let end = try_to_log_in(&doorman).await;
+        assert_no_code(&end, conduct);
+    }
 
-    assert_no_code(&end, Conduct::WrongIssParameter);
+    assert_eq!(doorman.idp().asked("/authorize").len(), 2);
     assert!(doorman.idp().asked("/token").is_empty());
 }
 
@@ -192,6 +210,34 @@ async fn a_callback_works_once() {
     let again = browser.get(&callback).await;
 
     again.assert_stopped_on_a_page();
+    assert_eq!(doorman.idp().asked("/token").len(), 1);
+}
+
+/// The answer of the IdP lies in the browser's history: going back there starts nothing.
+#[tokio::test]
+async fn a_login_that_was_refused_is_over() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    doorman.idp().conduct(Conduct::AccessDenied);
+    let client = doorman.register().await;
+    let browser = doorman.browser();
+    let callback = browser.up_to_the_callback(&doorman.authorization(&client).url()).await;
+    browser.get(&callback).await.landing().assert_error(&["access_denied"]);
+
+    browser.get(&callback).await.assert_stopped_on_a_page();
+}
+
+#[tokio::test]
+async fn a_login_that_our_rules_refused_is_over() {
+    let nobody = AccessEntry { subjects: vec!["bob".to_owned()], ..AccessEntry::default() };
+    let server = FakeMcpServer::start().await;
+    let doorman = Doorman::in_front_of(server).access(&[nobody]).start().await;
+    let client = doorman.register().await;
+    let browser = doorman.browser();
+    let callback = browser.up_to_the_callback(&doorman.authorization(&client).url()).await;
+    browser.get(&callback).await.assert_page(403);
+
+    browser.get(&callback).await.assert_stopped_on_a_page();
+
     assert_eq!(doorman.idp().asked("/token").len(), 1);
 }
 

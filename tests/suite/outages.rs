@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use crate::support::doorman::{Doorman, MINUTE};
 use crate::support::exchange::Exchange;
 use crate::support::exchange::Request;
+use crate::support::fake_idp::DISCOVERY;
 use crate::support::fake_mcp_server::FakeMcpServer;
+use crate::support::soon;
 
 #[tokio::test]
 async fn without_the_idp_we_start_and_say_so() {
@@ -32,6 +36,34 @@ async fn without_the_idp_a_login_ends_on_a_page_that_says_try_again() {
 
     end.assert_page(503);
     end.header("retry-after");
+}
+
+/// An IdP that is slow to fail is not asked once per person who waits for it.
+#[tokio::test]
+async fn who_waits_for_the_idp_waits_together() {
+    let server = FakeMcpServer::start().await;
+    let doorman = Doorman::in_front_of(server).discovery_held().start().await;
+    let client = doorman.register().await;
+    let mut asking = JoinSet::new();
+    for _ in 0..5 {
+        let browser = doorman.browser();
+        let page = browser.open(&doorman.authorization(&client).url()).await;
+        asking.spawn(async move { browser.approve(&page).await });
+    }
+    // All of them are in once others, who came later, have been served.
+    for _ in 0..50 {
+        doorman.register().await;
+    }
+
+    doorman.idp().fail_discovery();
+    let answers = soon("an answer for everyone", asking.join_all()).await;
+
+    assert_eq!(answers.len(), 5);
+    for answer in answers {
+        answer.assert_page(503);
+    }
+    let asked = doorman.idp().asked(DISCOVERY).len();
+    assert!((1..=2).contains(&asked), "asked {asked} times");
 }
 
 #[tokio::test]

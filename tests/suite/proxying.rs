@@ -231,6 +231,31 @@ async fn the_server_cannot_set_our_cookies() {
     assert_eq!(answer.assert_status(200).header("set-cookie"), "lb=42");
 }
 
+/// Other applications on our host set what they like, and the server may be one of them.
+#[tokio::test]
+async fn foreign_cookies_pass_byte_for_byte() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let login = doorman.log_in().await;
+    let set = [
+        ("content-type", "text/plain"),
+        ("set-cookie", "name=Zo\u{eb}; Path=/"),
+        ("set-cookie", "doorman-x=1"),
+        ("set-cookie", "=doorman-x=1"),
+    ];
+    doorman.upstream().answers(200, &set, "x");
+    login.browser.open(&doorman.authorization(&login.client).url()).await;
+    let ours = login.browser.cookies().remove(0);
+    let line = format!("name=Zo\u{eb}; {}={}; odd=\"a, b\"=c", ours.name, ours.value);
+
+    let request = doorman.request(&login.tokens.access).header("cookie", &line);
+    let answer = doorman.send(request).await;
+
+    let received = doorman.upstream().only_request();
+    let kept = "name=Zo\u{eb}; odd=\"a, b\"=c".as_bytes();
+    assert_eq!(received.headers["cookie"].as_bytes(), kept, "{received:?}");
+    assert_eq!(answer.assert_status(200).lines("set-cookie"), ["name=Zo\u{eb}; Path=/".as_bytes()]);
+}
+
 /// RFC 9110 §7.6.1
 #[tokio::test]
 async fn hop_by_hop_headers_stay_on_their_hop() {

@@ -96,6 +96,11 @@ async fn redirect_uris_that_could_leave_the_client_are_refused() {
         "vbscript:x",
         "intent://x",
         "unlisted://callback",
+        // What a person reads on the consent page must be where the browser goes.
+        "https://%63laude.ai/cb",
+        "https://%D1%81laude.ai/cb",
+        "http://%6cocalhost/cb",
+        "https://CLAUDE.ai/cb",
     ] {
         let alone = doorman.register_with(&metadata(uri)).await;
         alone.assert_error(400, "invalid_redirect_uri");
@@ -105,7 +110,7 @@ async fn redirect_uris_that_could_leave_the_client_are_refused() {
         seen += 1;
     }
 
-    assert_eq!(seen, 14);
+    assert_eq!(seen, 18);
 }
 
 #[tokio::test]
@@ -221,6 +226,7 @@ async fn without_dynamic_registration_nobody_registers() {
     let answer = doorman.register_with(&metadata(REDIRECT)).await;
 
     assert!([403, 404].contains(&answer.status.as_u16()), "\n{answer}");
+    assert_eq!(answer.header("cache-control"), "no-store", "\n{answer}");
 }
 
 /// RFC 7592 is not offered: nobody changes or deletes a registration.

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 
@@ -194,6 +195,41 @@ async fn stopping_waits_for_a_call_that_is_running() {
     let ((), rest) = tokio::join!(doorman.stop(), finish);
 
     assert_eq!(rest.text(), "true}");
+}
+
+/// RFC 9112 §9.3: such a server says by closing that its answer is whole.
+#[tokio::test]
+async fn an_http_1_0_server_answers_in_http_1_1() {
+    let server = FakeMcpServer::writing("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nwhole");
+    let doorman = Doorman::in_front_of(server.await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+
+    let answer = doorman.door().open(doorman.request(&token)).await;
+
+    assert_eq!(answer.version, Version::HTTP_11);
+    let answer = answer.whole().await;
+    assert_eq!(answer.assert_status(200).text(), "whole");
+    assert_eq!(answer.header("content-type"), "text/plain");
+}
+
+/// RFC 9112 §8: incomplete is not complete
+#[tokio::test]
+async fn an_answer_shorter_than_it_said_breaks_off() {
+    let mut seen = 0;
+
+    for version in ["HTTP/1.0", "HTTP/1.1"] {
+        let text = format!("{version} 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+        let server = FakeMcpServer::writing(&*text.leak()).await;
+        let doorman = Doorman::in_front_of(server).start().await;
+        let token = doorman.log_in().await.tokens.access;
+        let mut answer = doorman.door().open(doorman.request(&token)).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.until("half").await, "half");
+        assert!(answer.next_bytes().await.is_some_and(|more| more.is_err()), "ended as if whole");
+        seen += 1;
+    }
+
+    assert_eq!(seen, 2);
 }
 
 /// A request body that the test gives out piece by piece.

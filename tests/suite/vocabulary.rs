@@ -62,6 +62,25 @@ async fn the_idp_lies_when_told_to() {
     }
 }
 
+/// OpenID Connect Core §3.1.3.6
+#[tokio::test]
+async fn the_honest_idp_can_say_more() {
+    let idp = FakeIdp::start(clock()).await;
+
+    idp.conduct(Conduct::SeveralAudiences);
+    let answer = log_in_at(&idp, VERIFIER).await.assert_status(200).json();
+    let (claims, _) = read(&idp, answer["id_token"].as_str().unwrap()).await;
+    assert_eq!(claims["aud"], json!([CLIENT_ID, "another-client"]));
+    assert_eq!(claims["azp"], CLIENT_ID);
+    idp.conduct(Conduct::AccessTokenHash);
+    let answer = log_in_at(&idp, VERIFIER).await.assert_status(200).json();
+    let (claims, _) = read(&idp, answer["id_token"].as_str().unwrap()).await;
+
+    let whole = URL_SAFE_NO_PAD.decode(hash_text(answer["access_token"].as_str().unwrap()));
+    let half = URL_SAFE_NO_PAD.decode(claims["at_hash"].as_str().unwrap()).unwrap();
+    assert_eq!(half, whole.unwrap()[..16]);
+}
+
 #[tokio::test]
 async fn the_mcp_server_notices_a_hang_up_and_nothing_else() {
     let server = FakeMcpServer::start().await;

@@ -131,6 +131,12 @@ impl Browser {
         self.jar.lock().unwrap().clone()
     }
 
+    /// As if another application of `origin` had set one.
+    pub fn keep_cookie(&self, origin: &str, name: &str, value: &str) {
+        let (origin, name, value) = (origin.to_owned(), name.to_owned(), value.to_owned());
+        self.jar.lock().unwrap().push(Cookie { origin, name, value });
+    }
+
     /// As if the person had deleted them.
     pub fn forget_cookies(&self) {
         self.jar.lock().unwrap().clear();
@@ -182,6 +188,11 @@ impl Browser {
 }
 
 impl Exchange {
+    /// The page with its character references resolved.
+    pub fn shown(&self) -> String {
+        unescape(&self.text())
+    }
+
     /// The form of this page.
     #[track_caller]
     pub fn form(&self) -> PageForm {

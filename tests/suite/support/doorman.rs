@@ -57,6 +57,7 @@ pub struct Builder {
     clock: ManualClock,
     idp: Option<FakeIdp>,
     is_idp_down: bool,
+    is_discovery_held: bool,
     keys: Vec<KeyMaterial>,
     issuer: &'static str,
     first_url: &'static str,
@@ -94,6 +95,7 @@ impl Doorman {
             clock: ManualClock::starting_at(Timestamp::from_seconds(START)),
             idp: None,
             is_idp_down: false,
+            is_discovery_held: false,
             keys: vec![sealing_key("this deployment")],
             issuer: ORIGIN,
             first_url: RESOURCE,
@@ -358,6 +360,12 @@ impl Builder {
         self
     }
 
+    /// The IdP lets whoever asks about it wait.
+    pub fn discovery_held(mut self) -> Self {
+        self.is_discovery_held = true;
+        self
+    }
+
     /// Log in where `other` does, at the same time.
     pub fn beside(mut self, other: &Doorman) -> Self {
         self.idp = Some(other.idp.clone());
@@ -373,6 +381,9 @@ impl Builder {
         };
         if self.is_idp_down {
             idp.go_down();
+        }
+        if self.is_discovery_held {
+            idp.hold_discovery();
         }
         let config = self.config(idp.issuer());
         let log = CapturedLog::new();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -46,6 +46,7 @@ pub struct Exchange {
 #[derive(Debug)]
 pub struct Answering {
     request: String,
+    pub version: Version,
     pub status: StatusCode,
     pub headers: HeaderMap,
     body: Incoming,
@@ -93,8 +94,8 @@ impl Door {
         let answer = answer.unwrap_or_else(|error| panic!("no answer: {error:?}\n\n{shown}"));
         hang_up_unless_answered.keep();
         let (head, body) = answer.into_parts();
-        let (status, headers) = (head.status, head.headers);
-        Answering { request: shown, status, headers, body, connection }
+        let (version, status, headers) = (head.version, head.status, head.headers);
+        Answering { request: shown, version, status, headers, body, connection }
     }
 
     /// Write `bytes` as they are. The status line that comes back, or `None` if the connection is closed.
@@ -330,6 +331,11 @@ impl Exchange {
 
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Every value of that header as bytes: not all of the web is ASCII.
+    pub fn lines(&self, header: &str) -> Vec<&[u8]> {
+        self.headers.get_all(header).iter().map(http::HeaderValue::as_bytes).collect()
     }
 
     /// Where a 303 sends the browser. Nothing but 303: a POST must never be repeated (RFC 9700 §4.12).

@@ -66,6 +66,16 @@ pub enum Conduct {
     WrongAudience,
     /// Ours is among two audiences, but the token was made for the other party.
     WrongAuthorizedParty,
+    /// For us alone, and yet made for another party.
+    WrongAuthorizedPartyAlone,
+    /// Ours is among two audiences, and no party is named.
+    NoAuthorizedParty,
+    /// Honest: two audiences, made for us.
+    SeveralAudiences,
+    /// `at_hash` of another access token.
+    WrongAccessTokenHash,
+    /// Honest: `at_hash` of the access token that comes along.
+    AccessTokenHash,
     WrongIssuer,
     NoSubject,
     EmptySubject,
@@ -81,6 +91,8 @@ pub enum Conduct {
     NoIdToken,
     GarbledIdToken,
     WrongIssParameter,
+    /// Announced in the metadata, and left out.
+    NoIssParameter,
     AccessDenied,
     LoginRequired,
     ErrorWithMarkup,
@@ -110,6 +122,15 @@ struct Inner {
     clock: Clock,
     state: Mutex<State>,
     asked: watch::Sender<Vec<Asked>>,
+    discovery: watch::Sender<Discovery>,
+}
+
+/// What becomes of a request for the discovery document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Discovery {
+    Answered,
+    Held,
+    Failing,
 }
 
 #[derive(Debug)]
@@ -134,7 +155,8 @@ impl FakeIdp {
         let (conduct, person) = (Conduct::Honest, Person::alice());
         let state = State { is_down: false, conduct, person, codes: HashMap::new() };
         let asked = watch::Sender::new(Vec::new());
-        let inner = Arc::new(Inner { issuer, clock, state: Mutex::new(state), asked });
+        let discovery = watch::Sender::new(Discovery::Answered);
+        let inner = Arc::new(Inner { issuer, clock, state: Mutex::new(state), asked, discovery });
         tokio::spawn(listen(listener, inner.clone()));
         Self { inner }
     }
@@ -150,6 +172,16 @@ impl FakeIdp {
 
     pub fn come_up(&self) {
         self.inner.state.lock().unwrap().is_down = false;
+    }
+
+    /// From now on who asks for the discovery document waits.
+    pub fn hold_discovery(&self) {
+        self.inner.discovery.send_replace(Discovery::Held);
+    }
+
+    /// Whoever waits for the discovery document, or asks for it from now on, gets a 500.
+    pub fn fail_discovery(&self) {
+        self.inner.discovery.send_replace(Discovery::Failing);
     }
 
     pub fn conduct(&self, conduct: Conduct) {
@@ -203,7 +235,12 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
     let path = head.uri.path().to_owned();
     idp.asked.send_modify(|asked| asked.push(Asked { path, parameters: parameters.clone() }));
     match (head.method.as_str(), head.uri.path()) {
-        ("GET", "/.well-known/openid-configuration") => Ok(json_answer(200, &discovery(&idp))),
+        ("GET", DISCOVERY) => {
+            let mut state = idp.discovery.subscribe();
+            let state = *state.wait_for(|state| *state != Discovery::Held).await.unwrap();
+            let status = if state == Discovery::Failing { 500 } else { 200 };
+            Ok(json_answer(status, &discovery(&idp)))
+        }
         ("GET", "/jwks") => Ok(json_answer(200, &json!({ "keys": [public_jwk()] }))),
         ("GET", "/authorize") => Ok(authorize(&idp, &parameters)),
         ("POST", "/token") => token(&idp, &head.headers, &parameters),
@@ -246,11 +283,11 @@ fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Byte
     let mut state = idp.state.lock().unwrap();
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("state", of("state"));
-    let issuer = match state.conduct {
-        Conduct::WrongIssParameter => "https://other-idp.example",
-        _ => &idp.issuer,
+    match state.conduct {
+        Conduct::WrongIssParameter => query.append_pair("iss", "https://other-idp.example"),
+        Conduct::NoIssParameter => &mut query,
+        _ => query.append_pair("iss", &idp.issuer),
     };
-    query.append_pair("iss", issuer);
     let refusal = match state.conduct {
         Conduct::AccessDenied => Some(("access_denied", "canary-idp-description")),
         Conduct::LoginRequired => Some(("login_required", "canary-idp-description")),
@@ -303,8 +340,9 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
     if !is_right {
         return Ok(json_answer(400, &json!({ "error": "invalid_grant", "why": "proof" })));
     }
+    let access_token = format!("canary-idp-access-{}", random_text());
     let mut answer = json!({
-        "access_token": format!("canary-idp-access-{}", random_text()),
+        "access_token": access_token,
         "refresh_token": format!("canary-idp-refresh-{}", random_text()),
         "token_type": "Bearer",
         "expires_in": 300,
@@ -312,7 +350,10 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
     match conduct {
         Conduct::NoIdToken => {}
         Conduct::GarbledIdToken => answer["id_token"] = json!("not.a.jwt"),
-        _ => answer["id_token"] = json!(id_token(idp, conduct, &state.person, &pending)),
+        _ => {
+            let claims = claims(idp, conduct, &state.person, &pending, &access_token);
+            answer["id_token"] = json!(signed(conduct, &claims));
+        }
     }
     Ok(json_answer(200, &answer))
 }
@@ -334,7 +375,13 @@ fn is_our_client(headers: &http::HeaderMap, form: &HashMap<String, String>) -> b
     posted.is_none() && unescape(id) == CLIENT_ID && unescape(secret) == CLIENT_SECRET
 }
 
-fn id_token(idp: &Inner, conduct: Conduct, person: &Person, pending: &Pending) -> String {
+fn claims(
+    idp: &Inner,
+    conduct: Conduct,
+    person: &Person,
+    pending: &Pending,
+    access_token: &str,
+) -> Value {
     let now = idp.clock.now().seconds();
     let mut claims = json!({
         "iss": idp.issuer,
@@ -358,6 +405,22 @@ fn id_token(idp: &Inner, conduct: Conduct, person: &Person, pending: &Pending) -
             fields.insert("azp".to_owned(), json!("another-client"));
             fields.insert("aud".to_owned(), json!([CLIENT_ID, "another-client"]))
         }
+        Conduct::WrongAuthorizedPartyAlone => {
+            fields.insert("azp".to_owned(), json!("another-client"))
+        }
+        Conduct::NoAuthorizedParty => {
+            fields.insert("aud".to_owned(), json!([CLIENT_ID, "another-client"]))
+        }
+        Conduct::SeveralAudiences => {
+            fields.insert("azp".to_owned(), json!(CLIENT_ID));
+            fields.insert("aud".to_owned(), json!([CLIENT_ID, "another-client"]))
+        }
+        Conduct::WrongAccessTokenHash => {
+            fields.insert("at_hash".to_owned(), json!(left_half_of_hash("another token")))
+        }
+        Conduct::AccessTokenHash => {
+            fields.insert("at_hash".to_owned(), json!(left_half_of_hash(access_token)))
+        }
         Conduct::WrongIssuer => fields.insert("iss".to_owned(), json!("https://other-idp.example")),
         Conduct::NoSubject => fields.remove("sub"),
         Conduct::EmptySubject => fields.insert("sub".to_owned(), json!("")),
@@ -365,7 +428,13 @@ fn id_token(idp: &Inner, conduct: Conduct, person: &Person, pending: &Pending) -
         Conduct::NoExpiry => fields.remove("exp"),
         _ => None,
     };
-    signed(conduct, &claims)
+    claims
+}
+
+/// OpenID Connect Core §3.1.3.6, for RS256
+fn left_half_of_hash(access_token: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, access_token.as_bytes());
+    URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16])
 }
 
 fn signed(conduct: Conduct, claims: &Value) -> String {
@@ -425,6 +494,7 @@ fn json_answer(status: u16, value: &Value) -> Response<Full<Bytes>> {
     answer.body(Full::from(value.to_string())).unwrap()
 }
 
+pub const DISCOVERY: &str = "/.well-known/openid-configuration";
 const KEY_ID: &str = "key-1";
 
 /// One for all tests of the process: making it takes longer than most of them.

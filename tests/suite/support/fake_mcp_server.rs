@@ -97,12 +97,22 @@ impl FakeMcpServer {
 
     /// Answers with bytes that are not HTTP.
     pub async fn garbled() -> Self {
+        Self::writing("SSH-2.0-OpenSSH_9.9\r\n\r\n").await
+    }
+
+    /// Answers every connection with this text as it is, and closes it.
+    pub async fn writing(text: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self::at(listener.local_addr().unwrap());
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let _ = stream.read(&mut [0; 4096]).await;
-                let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n\r\n").await;
+                tokio::spawn(async move {
+                    let _ = stream.read(&mut [0; 4096]).await;
+                    let _ = stream.write_all(text.as_bytes()).await;
+                    let _ = stream.shutdown().await;
+                    // To the end: closed with bytes unread, the answer could be lost on its way.
+                    while stream.read(&mut [0; 4096]).await.is_ok_and(|count| count > 0) {}
+                });
             }
         });
         server
