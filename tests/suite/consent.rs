@@ -61,7 +61,7 @@ async fn what_a_client_says_of_itself_is_text_and_nothing_else() {
         ("<script>alert(1)</script>", "<script"),
         ("\"><img src=x onerror=alert(1)>", "<img"),
         ("' onmouseover='alert(1)", "'alert(1)"),
-        ("{{ 7 * 7 }}-{% x %}", "49"),
+        ("{{ 7777 * 7777 }}-{% x %}", "60481729"),
         ("Claude\u{202e}evil", "\u{202e}"),
         ("Cla\u{200b}ude", "\u{200b}"),
         ("a\u{0}b\u{1b}[31m", "\u{1b}"),
