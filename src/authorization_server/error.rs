@@ -13,6 +13,7 @@ use crate::wire::{Arrival, Response, answer};
 pub struct Refused {
     pub code: ErrorCode,
     pub description: &'static str,
+    challenge: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -23,7 +24,13 @@ struct ErrorBody<'a> {
 
 impl Refused {
     pub const fn new(code: ErrorCode, description: &'static str) -> Self {
-        Self { code, description }
+        Self { code, description, challenge: None }
+    }
+
+    /// RFC 6749 §5.2: who tried to authenticate by `Authorization` is challenged for the same scheme.
+    /// Nobody else is: a browser would ask a person for a password.
+    pub fn challenging_basic(self) -> Self {
+        Self { challenge: Some("Basic realm=\"oauth\""), ..self }
     }
 
     /// Answer with it, and say in the log what was refused.
@@ -57,9 +64,8 @@ impl Refused {
         let body = ErrorBody { error: self.code.as_str(), error_description: self.description };
         let mut response = answer::private_json(status, &body);
         let headers = response.headers_mut();
-        if self.code == ErrorCode::InvalidClient {
-            // RFC 6749 §5.2: with a challenge of the scheme that a client may have used.
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"oauth\""));
+        if let (ErrorCode::InvalidClient, Some(challenge)) = (self.code, self.challenge) {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if self.code == ErrorCode::TemporarilyUnavailable {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));

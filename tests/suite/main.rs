@@ -11,6 +11,7 @@ mod authorization_code;
 mod challenge;
 mod consent;
 mod discovery;
+mod exchanges;
 mod login;
 mod logs;
 mod outages;

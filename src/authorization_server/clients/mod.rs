@@ -54,6 +54,17 @@ pub fn authenticate(
     headers: &HeaderMap,
     form: &Form,
 ) -> Result<Client, Refused> {
+    proved(server, headers, form).map_err(|refused| {
+        let by_header = headers.contains_key(AUTHORIZATION);
+        if by_header { refused.challenging_basic() } else { refused }
+    })
+}
+
+fn proved(
+    server: &AuthorizationServer,
+    headers: &HeaderMap,
+    form: &Form,
+) -> Result<Client, Refused> {
     let sent = credentials(headers, form)?;
     let client = find(server, &sent.client_id).ok_or(UNKNOWN_CLIENT)?;
     match (client.authentication, &sent.secret) {

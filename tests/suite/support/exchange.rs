@@ -338,6 +338,15 @@ impl Exchange {
         self.headers.get_all(header).iter().map(http::HeaderValue::as_bytes).collect()
     }
 
+    /// The whole answer as it looked, but for the time at which it was given.
+    pub fn answer(&self) -> String {
+        let shown = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))
+        };
+        let headers = self.headers.iter().filter(|(name, _)| *name != "date").map(shown);
+        format!("{}\n{}\n{}", self.status, headers.collect::<String>(), self.text())
+    }
+
     /// Where a 303 sends the browser. Nothing but 303: a POST must never be repeated (RFC 9700 §4.12).
     #[track_caller]
     pub fn location(&self) -> Url {
