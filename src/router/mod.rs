@@ -53,7 +53,10 @@ impl Front {
             Found::Resource(protected) => {
                 call(&routes, protected, upstream, request, arrival).await
             }
-            Found::Endpoint(endpoint) => at_endpoint(&routes, endpoint, request, arrival).await,
+            // Boxed: a login's future is large, and every connection would hold room for it.
+            Found::Endpoint(endpoint) => {
+                Box::pin(at_endpoint(&routes, endpoint, request, arrival)).await
+            }
             Found::Nothing => answer::not_found(),
         }
     }
