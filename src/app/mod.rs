@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::outbound::idp::NoConnection;
 use crate::pages::BrokenTemplate;
-use crate::protected_resource::challenge::Unwritable;
+use crate::protected_resource::NotReady;
 use crate::proxy::Upstream;
 use crate::router::Front;
 use crate::seal::SealFault;
@@ -52,7 +52,7 @@ pub enum StartFault {
     #[error(transparent)]
     Page(#[from] BrokenTemplate),
     #[error(transparent)]
-    Challenge(#[from] Unwritable),
+    Resource(#[from] NotReady),
 }
 
 /// A started process.

@@ -62,6 +62,7 @@ impl Pages {
     pub fn new() -> Result<Self, BrokenTemplate> {
         let mut templates = Environment::new();
         templates.add_template("frame.html", include_str!("frame.html"))?;
+        templates.add_template("connect.html", include_str!("connect.html"))?;
         templates.add_template("consent.html", include_str!("consent.html"))?;
         templates.add_template("problem.html", include_str!("problem.html"))?;
         Ok(Self(templates))
@@ -84,6 +85,11 @@ impl Pages {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("30"));
         }
         response
+    }
+
+    /// What a person sees at an MCP URL: the same for everybody, so rendered once.
+    pub fn connect(&self, name: &str, url: &str) -> Result<String, BrokenTemplate> {
+        Ok(self.0.get_template("connect.html")?.render(context! { name, url })?)
     }
 
     fn render(&self, status: StatusCode, template: &str, values: Value) -> Response {

@@ -12,7 +12,7 @@ use crate::wire::{Response, answer};
 /// The challenges of one resource, written once.
 #[derive(Debug)]
 pub struct Challenges {
-    no_credentials: HeaderValue,
+    pub(super) no_credentials: HeaderValue,
     invalid_token: HeaderValue,
     insufficient_scope: HeaderValue,
 }

@@ -1,10 +1,10 @@
 //! The guard: from a request to a permit, or to the answer that says why not.
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method};
 
 use crate::policy::{self, Admitted, Denied};
-use crate::protected_resource::{ProtectedResource, challenge};
+use crate::protected_resource::{ProtectedResource, challenge, connect};
 use crate::token::{TokenFault, Verifier};
 use crate::wire::{Arrival, Response};
 
@@ -13,12 +13,17 @@ use crate::wire::{Arrival, Response};
 pub async fn admit(
     verifier: &Verifier,
     protected: &ProtectedResource,
+    method: &Method,
     headers: &HeaderMap,
     arrival: Arrival,
 ) -> Result<Admitted, Response> {
     let ProtectedResource { resource, challenges, .. } = protected;
     let token = match bearer(headers) {
         Ok(token) => token,
+        Err(NoBearer::Missing) if connect::is_for_a_person(method, headers) => {
+            let html = protected.connect_page.clone();
+            return Err(connect::page(html, &challenges.no_credentials));
+        }
         Err(NoBearer::Missing) => return Err(challenges.no_credentials()),
         Err(NoBearer::Repeated) => return Err(challenge::malformed()),
         Err(NoBearer::Unreadable) => return Err(challenges.invalid_token()),

@@ -84,7 +84,9 @@ async fn call(
     if request.method() == Method::OPTIONS {
         return origin::preflight(request.headers(), "GET, POST, DELETE, OPTIONS");
     }
-    let admitted = guard::admit(&routes.verifier, protected, request.headers(), arrival).await;
+    let admitted =
+        guard::admit(&routes.verifier, protected, request.method(), request.headers(), arrival)
+            .await;
     let mut response = match admitted {
         Ok(_) if !METHODS.contains(request.method()) => {
             // Only after the credentials: clients probe with any method and wait for the challenge.

@@ -10,8 +10,7 @@ use percent_encoding::percent_decode_str;
 use crate::authorization_server::{self, AuthorizationServer};
 use crate::oauth::PublicUrl;
 use crate::policy::Resource;
-use crate::protected_resource::challenge::Unwritable;
-use crate::protected_resource::{self, ProtectedResource};
+use crate::protected_resource::{self, NotReady, ProtectedResource};
 use crate::proxy::IdentityHeaders;
 use crate::token::Verifier;
 
@@ -51,7 +50,7 @@ impl Routes {
         verifier: Arc<Verifier>,
         identity_headers: IdentityHeaders,
         allowed_origins: &[HeaderValue],
-    ) -> Result<Self, Unwritable> {
+    ) -> Result<Self, NotReady> {
         let mut routes =
             Self { hosts: HashMap::new(), authorization_server, verifier, identity_headers };
         routes.add_authorization_server();
@@ -115,14 +114,15 @@ impl Routes {
         &mut self,
         resource: Arc<Resource>,
         allowed_origins: &[HeaderValue],
-    ) -> Result<(), Unwritable> {
+    ) -> Result<(), NotReady> {
         let issuer = self.authorization_server.issuer.clone();
         let document = protected_resource::metadata::document(&resource, &issuer);
         let url = resource.url.clone();
         for path in protected_resource::metadata::paths(&url) {
             self.add(&url, path, Endpoint::Document(document.clone()));
         }
-        let protected = ProtectedResource::new(resource, allowed_origins)?;
+        let pages = Arc::clone(&self.authorization_server.pages);
+        let protected = ProtectedResource::new(resource, allowed_origins, &pages)?;
         let resources = &mut self.hosts.entry(url.authority().to_owned()).or_default().resources;
         resources.push(Arc::new(protected));
         resources.sort_by_key(|route| std::cmp::Reverse(route.resource.url.path().len()));

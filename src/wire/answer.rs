@@ -88,7 +88,7 @@ pub fn see_other(location: &str) -> Option<Response> {
 ///
 /// No `form-action` in the policy: Chromium applies it along the whole redirect chain, which ends at the
 /// client's redirect URI, so that any value would block the sign-in.
-pub fn page(status: StatusCode, html: String) -> Response {
+pub fn page(status: StatusCode, html: impl Into<Bytes>) -> Response {
     let mut response =
         with_type(status, HeaderValue::from_static("text/html; charset=utf-8"), html);
     let headers = response.headers_mut();

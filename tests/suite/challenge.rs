@@ -185,6 +185,20 @@ async fn a_token_with_fewer_scopes_is_told_all_that_it_needs() {
     doorman.upstream().assert_untouched();
 }
 
+/// A person who opens the URL in a browser learns what it is for; what the client learns is there too.
+#[tokio::test]
+async fn a_browser_gets_a_page_with_the_same_challenge() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+
+    let page = doorman.browser().get(RESOURCE).await;
+
+    page.assert_page(401);
+    assert!(page.text().replace("&#x2f;", "/").contains("<strong>https://tools.example.com/mcp"));
+    assert_eq!(page.challenge().parameter("resource_metadata"), Some(METADATA));
+    assert_eq!(page.header("vary"), "Accept");
+    assert_eq!(page.header("cache-control"), "no-store");
+}
+
 #[tokio::test]
 async fn each_resource_names_its_own_metadata() {
     let other = FakeMcpServer::start().await;
