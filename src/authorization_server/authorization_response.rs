@@ -2,7 +2,6 @@
 
 use crate::authorization_server::AuthorizationServer;
 use crate::browser::AuthorizationRequest;
-use crate::oauth::ErrorCode;
 use crate::wire::RequestId;
 
 /// What the client is told.
@@ -10,7 +9,15 @@ use crate::wire::RequestId;
 pub enum Outcome<'a> {
     Code(&'a str),
     /// With the request id, under which our log says what went wrong.
-    Error(ErrorCode, RequestId),
+    Error(AuthorizationError, RequestId),
+}
+
+/// Why a login that the person consented to ends without a code (OAuth 2.1 §4.1.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthorizationError {
+    AccessDenied,
+    ServerError,
+    TemporarilyUnavailable,
 }
 
 /// The client's redirect URI with the answer in its query. `state` comes back if it was sent.
@@ -23,8 +30,8 @@ pub fn location(
     let mut parameters = match outcome {
         Outcome::Code(code) => vec![("code", code)],
         Outcome::Error(error, request) => {
-            description = format!("{} (request id {request})", in_words(error));
-            vec![("error", error.as_str()), ("error_description", description.as_str())]
+            description = format!("{} (request id {request})", error.in_words());
+            vec![("error", error.code()), ("error_description", description.as_str())]
         }
     };
     parameters.push(("iss", server.issuer.as_str()));
@@ -32,23 +39,21 @@ pub fn location(
     request.redirect_uri.with(&parameters)
 }
 
-/// For a person whose client shows it; the IdP's own words are not repeated.
-const fn in_words(error: ErrorCode) -> &'static str {
-    match error {
-        ErrorCode::AccessDenied => "signing in was cancelled or not allowed",
-        ErrorCode::TemporarilyUnavailable => "signing in is not possible right now",
-        ErrorCode::InsufficientScope
-        | ErrorCode::InvalidClient
-        | ErrorCode::InvalidClientMetadata
-        | ErrorCode::InvalidGrant
-        | ErrorCode::InvalidRedirectUri
-        | ErrorCode::InvalidRequest
-        | ErrorCode::InvalidScope
-        | ErrorCode::InvalidTarget
-        | ErrorCode::InvalidToken
-        | ErrorCode::ServerError
-        | ErrorCode::UnsupportedGrantType => {
-            "signing in failed, see the log of the server's sidecar"
+impl AuthorizationError {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "access_denied",
+            Self::ServerError => "server_error",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+        }
+    }
+
+    /// For a person whose client shows it; the IdP's own words are not repeated.
+    const fn in_words(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "signing in was cancelled or not allowed",
+            Self::ServerError => "signing in failed, see the log of the server's sidecar",
+            Self::TemporarilyUnavailable => "signing in is not possible right now",
         }
     }
 }

@@ -7,13 +7,12 @@
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 
-use crate::authorization_server::authorization_response::{self, Outcome};
+use crate::authorization_server::authorization_response::{self, AuthorizationError, Outcome};
 use crate::authorization_server::pending::{LOGIN_LIFETIME, PendingLogin, StateFault, login_of};
 use crate::authorization_server::{AuthorizationServer, problem_pages, resource_indicator};
 use crate::browser::cookies::{self, CookieValue};
 use crate::grants::{CODE_LIFETIME, CreateFault, NewGrant};
 use crate::idp::{Discovered, Identity, LoginFault};
-use crate::oauth::ErrorCode;
 use crate::secret;
 use crate::token::sealed::{CODE, Code};
 use crate::wire::{Arrival, Form, Response, answer};
@@ -209,7 +208,7 @@ fn answer_to(
     match fault {
         Fault::NotAllowed(person) => {
             let who = person.email.as_ref().unwrap_or(&person.key);
-            let back = location(ErrorCode::AccessDenied);
+            let back = location(AuthorizationError::AccessDenied);
             let problem = problem_pages::not_allowed(who, &request.resource, back);
             server.pages.problem(&problem, arrival.id)
         }
@@ -217,31 +216,33 @@ fn answer_to(
         Fault::IdpError(code) => sent_back(server, &location(our_word_for(code)), arrival),
         // Claims of another shape than configured decide nothing, so they let nobody in.
         Fault::Login(LoginFault::Claims(_)) => {
-            sent_back(server, &location(ErrorCode::AccessDenied), arrival)
+            sent_back(server, &location(AuthorizationError::AccessDenied), arrival)
         }
         Fault::Login(fault) if fault.is_passing() => {
-            sent_back(server, &location(ErrorCode::TemporarilyUnavailable), arrival)
+            sent_back(server, &location(AuthorizationError::TemporarilyUnavailable), arrival)
         }
         Fault::Unavailable => {
-            sent_back(server, &location(ErrorCode::TemporarilyUnavailable), arrival)
+            sent_back(server, &location(AuthorizationError::TemporarilyUnavailable), arrival)
         }
         Fault::AnotherIssuer(_)
         | Fault::NoIssuer
         | Fault::NoCode
         | Fault::Login(_)
-        | Fault::ResourceGone => sent_back(server, &location(ErrorCode::ServerError), arrival),
+        | Fault::ResourceGone => {
+            sent_back(server, &location(AuthorizationError::ServerError), arrival)
+        }
     }
 }
 
 /// The IdP's errors in words that the client may rely on (OAuth 2.1 §4.1.2.1).
-fn our_word_for(idp_error: &str) -> ErrorCode {
+fn our_word_for(idp_error: &str) -> AuthorizationError {
     match idp_error {
         // The person, or a rule about them, ended the login at the IdP.
         "access_denied" | "login_required" | "consent_required" | "interaction_required" => {
-            ErrorCode::AccessDenied
+            AuthorizationError::AccessDenied
         }
-        "temporarily_unavailable" => ErrorCode::TemporarilyUnavailable,
-        _ => ErrorCode::ServerError,
+        "temporarily_unavailable" => AuthorizationError::TemporarilyUnavailable,
+        _ => AuthorizationError::ServerError,
     }
 }
 

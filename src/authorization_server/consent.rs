@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::SET_COOKIE;
 
 use crate::authorization_server::LARGEST_BODY;
-use crate::authorization_server::authorization_response::Outcome;
+use crate::authorization_server::authorization_response::{AuthorizationError, Outcome};
 use crate::authorization_server::pending::{LOGIN_LIFETIME, PendingLogin, state_for};
 use crate::authorization_server::{AuthorizationServer, authorization_response, problem_pages};
 use crate::browser::consent::{ConsentFault, Ticket};
@@ -14,7 +14,6 @@ use crate::browser::cookies;
 use crate::grants::GrantId;
 use crate::idp::DiscoveryFault;
 use crate::idp::login::{LoginFor, LoginSecret};
-use crate::oauth::ErrorCode;
 use crate::pages::Problem;
 use crate::wire::body::read_whole;
 use crate::wire::{Arrival, Form, Request, Response, answer};
@@ -70,7 +69,7 @@ async fn answered(
                 client_id = %ticket.request().client,
                 "consent denied",
             );
-            let denied = Outcome::Error(ErrorCode::AccessDenied, arrival.id);
+            let denied = Outcome::Error(AuthorizationError::AccessDenied, arrival.id);
             let location = authorization_response::location(server, ticket.request(), denied);
             answer::see_other(&location).ok_or(Fault::Unavailable)
         }

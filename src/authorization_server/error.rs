@@ -49,9 +49,7 @@ impl Refused {
         let status = match self.code {
             ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
             ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
-            ErrorCode::AccessDenied
-            | ErrorCode::InsufficientScope
+            ErrorCode::InsufficientScope
             | ErrorCode::InvalidClientMetadata
             | ErrorCode::InvalidGrant
             | ErrorCode::InvalidRedirectUri

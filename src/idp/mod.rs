@@ -61,11 +61,6 @@ impl Idp {
         &self.settings.issuer
     }
 
-    /// Where the IdP sends people back to, to be registered there.
-    pub fn redirect_uri(&self) -> &str {
-        &self.redirect_uri
-    }
-
     /// What the IdP published. What is known is good at once, and refreshed beside the request when it
     /// is old, so that an IdP that is slow or down costs no login anything that it had not before.
     pub async fn discovered(self: &Arc<Self>) -> Result<Arc<Discovered>, Arc<DiscoveryFault>> {

@@ -3,7 +3,6 @@
 /// RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, RFC 7591 §3.2.2, RFC 8707 §2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
-    AccessDenied,
     InsufficientScope,
     InvalidClient,
     InvalidClientMetadata,
@@ -13,7 +12,6 @@ pub enum ErrorCode {
     InvalidScope,
     InvalidTarget,
     InvalidToken,
-    ServerError,
     TemporarilyUnavailable,
     UnsupportedGrantType,
 }
@@ -21,7 +19,6 @@ pub enum ErrorCode {
 impl ErrorCode {
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::AccessDenied => "access_denied",
             Self::InsufficientScope => "insufficient_scope",
             Self::InvalidClient => "invalid_client",
             Self::InvalidClientMetadata => "invalid_client_metadata",
@@ -31,7 +28,6 @@ impl ErrorCode {
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidToken => "invalid_token",
-            Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::UnsupportedGrantType => "unsupported_grant_type",
         }

@@ -35,6 +35,7 @@ pub async fn admit(
                 request_id = %arrival.id,
                 resource = %resource.url,
                 fault = %reason,
+                whose_fault = "client",
                 "access token refused",
             );
             return Err(challenges.invalid_token());
@@ -43,6 +44,7 @@ pub async fn admit(
             tracing::error!(
                 request_id = %arrival.id,
                 fault = %fault,
+                whose_fault = "store",
                 "access token could not be judged",
             );
             return Err(challenge::unjudged());
