@@ -101,6 +101,32 @@ async fn an_id_token_may_say_more_than_it_must_if_all_of_it_is_right() {
     }
 }
 
+/// OpenID Connect Core §10.1.1: an unknown key id means that the keys may have been rotated
+#[tokio::test]
+async fn a_new_key_of_the_idp_is_fetched_when_it_is_first_used() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    doorman.log_in().await;
+
+    doorman.idp().conduct(Conduct::NewKey);
+
+    try_to_log_in(&doorman).await.landing().code();
+}
+
+/// Whoever can make an IdP sign badly must not make us ask it for its keys each time.
+#[tokio::test]
+async fn keys_that_nobody_published_are_asked_for_once() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    doorman.log_in().await;
+    let asked = doorman.idp().asked("/jwks").len();
+
+    doorman.idp().conduct(Conduct::UnknownKey);
+    for _ in 0..5 {
+        assert_no_code(&try_to_log_in(&doorman).await, Conduct::UnknownKey);
+    }
+
+    assert_eq!(doorman.idp().asked("/jwks").len(), asked + 1);
+}
+
 /// RFC 9207 §2.4: an IdP that says it names itself must, and must name itself
 #[tokio::test]
 async fn an_answer_that_does_not_name_the_idp_is_not_exchanged() {

@@ -93,6 +93,8 @@ pub enum Conduct {
     WrongIssParameter,
     /// Announced in the metadata, and left out.
     NoIssParameter,
+    /// Signs with a key that it has just published beside the old one.
+    NewKey,
     AccessDenied,
     LoginRequired,
     ErrorWithMarkup,
@@ -241,7 +243,10 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
             let status = if state == Discovery::Failing { 500 } else { 200 };
             Ok(json_answer(status, &discovery(&idp)))
         }
-        ("GET", "/jwks") => Ok(json_answer(200, &json!({ "keys": [public_jwk()] }))),
+        ("GET", "/jwks") => {
+            let conduct = idp.state.lock().unwrap().conduct;
+            Ok(json_answer(200, &published_keys(conduct)))
+        }
         ("GET", "/authorize") => Ok(authorize(&idp, &parameters)),
         ("POST", "/token") => token(&idp, &head.headers, &parameters),
         _ => Ok(json_answer(404, &json!({ "error": "not_found" }))),
@@ -442,6 +447,7 @@ fn signed(conduct: Conduct, claims: &Value) -> String {
         Conduct::AlgNone => ("none", KEY_ID),
         Conduct::HmacWithPublicKey | Conduct::HmacWithClientSecret => ("HS256", KEY_ID),
         Conduct::UnknownKey => ("RS256", "a-key-that-nobody-published"),
+        Conduct::NewKey => ("RS256", NEW_KEY_ID),
         _ => ("RS256", KEY_ID),
     };
     let header = json!({ "alg": alg, "kid": kid, "typ": "JWT" });
@@ -453,7 +459,7 @@ fn signed(conduct: Conduct, claims: &Value) -> String {
             hmac_sha256(SIGNING_KEY.public_key().as_der().unwrap().as_ref(), &message)
         }
         Conduct::HmacWithClientSecret => hmac_sha256(CLIENT_SECRET.as_bytes(), &message),
-        Conduct::UnknownKey => rs256(&OTHER_KEY, &message),
+        Conduct::UnknownKey | Conduct::NewKey => rs256(&OTHER_KEY, &message),
         Conduct::BadSignature => {
             let mut signature = rs256(&SIGNING_KEY, &message);
             signature[7] ^= 1;
@@ -476,14 +482,22 @@ fn hmac_sha256(secret: &[u8], message: &str) -> Vec<u8> {
     hmac::sign(&key, message.as_bytes()).as_ref().to_vec()
 }
 
-fn public_jwk() -> Value {
-    let key = SIGNING_KEY.public_key();
+fn published_keys(conduct: Conduct) -> Value {
+    let mut keys = vec![public_jwk(&SIGNING_KEY, KEY_ID)];
+    if conduct == Conduct::NewKey {
+        keys.push(public_jwk(&OTHER_KEY, NEW_KEY_ID));
+    }
+    json!({ "keys": keys })
+}
+
+fn public_jwk(key: &RsaKeyPair, kid: &str) -> Value {
+    let key = key.public_key();
     let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     json!({
         "kty": "RSA",
         "use": "sig",
         "alg": "RS256",
-        "kid": KEY_ID,
+        "kid": kid,
         "n": number(key.modulus().big_endian_without_leading_zero()),
         "e": number(key.exponent().big_endian_without_leading_zero()),
     })
@@ -496,6 +510,7 @@ fn json_answer(status: u16, value: &Value) -> Response<Full<Bytes>> {
 
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
 const KEY_ID: &str = "key-1";
+const NEW_KEY_ID: &str = "key-2";
 
 /// One for all tests of the process: making it takes longer than most of them.
 static SIGNING_KEY: LazyLock<RsaKeyPair> =
