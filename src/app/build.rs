@@ -42,7 +42,7 @@ pub fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, Star
     let idp = Arc::new(Idp::new(
         config.idp.clone(),
         redirect_uri(config),
-        IdpConnection::new()?,
+        IdpConnection::to(&config.idp.issuer)?,
         clock.clone(),
     ));
     let (first_seen, seen) = mpsc::channel(MOST_UNCONFIRMED);

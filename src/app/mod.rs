@@ -24,7 +24,7 @@ use crate::protected_resource::NotReady;
 use crate::proxy::Upstream;
 use crate::router::Front;
 use crate::seal::SealFault;
-use crate::server::{self, Deadlines, DrainSettings, Drained, WorkerSettings};
+use crate::server::{self, Deadlines, DrainSettings, Drained, Listener, WorkerSettings};
 
 use build::Built;
 
@@ -64,17 +64,43 @@ pub struct Running {
     background: Vec<JoinHandle<()>>,
 }
 
+/// The ports of a process.
+#[derive(Debug)]
+pub struct Listeners {
+    pub public: Listener,
+    pub health: Listener,
+}
+
+impl Listeners {
+    /// To be called inside the runtime that will accept.
+    pub fn bind(config: &Config) -> Result<Self, StartFault> {
+        let public = Listener::bind(config.listen).map_err(StartFault::Listen)?;
+        let health = Listener::bind(config.health).map_err(StartFault::HealthListen)?;
+        Ok(Self { public, health })
+    }
+}
+
 /// Listen and begin to answer. The IdP and the upstreams may be down: who has a token is served, logins
 /// wait.
 ///
 /// Background tasks run on the runtime that calls this; requests on threads of their own.
-#[expect(clippy::unused_async, reason = "spawns onto the runtime that awaits it")]
 pub async fn start(config: Config, surroundings: Surroundings) -> Result<Running, StartFault> {
+    let listeners = Listeners::bind(&config)?;
+    start_on(listeners, config, surroundings).await
+}
+
+/// The same on ports that are ours already, whatever the config says of them.
+#[expect(clippy::unused_async, reason = "spawns onto the runtime that awaits it")]
+pub async fn start_on(
+    listeners: Listeners,
+    config: Config,
+    surroundings: Surroundings,
+) -> Result<Running, StartFault> {
     let _guard = tracing::dispatcher::set_default(&surroundings.log);
     let Built { front, idp, grants, seen } = build::build(&config, &surroundings)?;
     let readiness = Arc::new(Readiness::default());
-    let public = serve_public(&config, front, &surroundings.log)?;
-    let health = serve_health(&config, &readiness, &surroundings.log)?;
+    let public = serve_public(listeners.public, config.workers, front, &surroundings.log)?;
+    let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
     let upstreams = config.resources.iter().map(|resource| resource.upstream.clone()).collect();
     let tasks: [Task; 3] = [
         Box::pin(background::find_idp(idp)),
@@ -113,7 +139,8 @@ impl Running {
 }
 
 fn serve_public(
-    config: &Config,
+    listener: Listener,
+    workers: NonZeroUsize,
     front: Front,
     log: &Dispatch,
 ) -> Result<server::Running, StartFault> {
@@ -127,12 +154,11 @@ fn serve_public(
         }
     };
     let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };
-    server::start(config.listen, config.workers, &settings, make_handler)
-        .map_err(StartFault::Listen)
+    server::start(listener, workers, &settings, make_handler).map_err(StartFault::Listen)
 }
 
 fn serve_health(
-    config: &Config,
+    listener: Listener,
     readiness: &Arc<Readiness>,
     log: &Dispatch,
 ) -> Result<server::Running, StartFault> {
@@ -142,7 +168,7 @@ fn serve_health(
         move |request, _peer| std::future::ready(health::answer(&readiness, &request))
     };
     let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };
-    server::start(config.health, NonZeroUsize::MIN, &settings, make_handler)
+    server::start(listener, NonZeroUsize::MIN, &settings, make_handler)
         .map_err(StartFault::HealthListen)
 }
 

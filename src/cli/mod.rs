@@ -2,6 +2,8 @@
 
 mod check;
 mod serve;
+mod stop;
+mod try_it;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -9,6 +11,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::cli::try_it::TryArguments;
 
 /// Puts OAuth in front of an MCP server that knows nothing of it.
 #[derive(Debug, Parser)]
@@ -20,6 +24,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Try it on this machine: a sample MCP server, a demo login and the sidecar, all in one.
+    Try(TryArguments),
     /// Run the sidecar.
     Serve(ConfigArgument),
     /// Say whether a config file is valid, without starting or reaching anything.
@@ -36,6 +42,7 @@ struct ConfigArgument {
 impl Cli {
     pub fn run(&self) -> ExitCode {
         match &self.command {
+            Command::Try(arguments) => try_it::run(arguments),
             Command::Serve(argument) => serve::run(&argument.config),
             Command::Check(argument) => check::run(&argument.config),
         }

@@ -9,11 +9,12 @@ use tracing::instrument::WithSubscriber as _;
 
 use crate::app::{self, Surroundings};
 use crate::chance::Chance;
+use crate::cli::stop::StopSignals;
 use crate::cli::{BAD_CONFIG, FAILED, complain};
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment};
 use crate::server::Drained;
-use crate::telemetry::{self, Stdout};
+use crate::telemetry::{self, Standard};
 
 pub fn run(path: &Path) -> ExitCode {
     let config = match config::load(path, &Environment::of_this_process()) {
@@ -33,11 +34,10 @@ pub fn run(path: &Path) -> ExitCode {
 }
 
 async fn serve(config: Config) -> ExitCode {
-    let log = telemetry::log_to(&config.log, Stdout);
+    let log = telemetry::log_to(&config.log, Standard::Output);
     let _guard = tracing::dispatcher::set_default(&log);
-    let signals =
-        [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
-    let [Ok(mut terminate), Ok(mut interrupt), Ok(hangup)] = signals else {
+    let (Ok(mut signals), Ok(hangup)) = (StopSignals::listen(), signal(SignalKind::hangup()))
+    else {
         complain(&"mcp-doorman: can't start: signals can't be received");
         return ExitCode::from(FAILED);
     };
@@ -51,11 +51,11 @@ async fn serve(config: Config) -> ExitCode {
         }
     };
     let _reload = tokio::spawn(no_reload_yet(hangup).with_subscriber(log));
-    asked_to_stop(&mut terminate, &mut interrupt).await;
+    signals.asked().await;
     tracing::info!("stopping: what is under way may finish; a second signal ends it at once");
     let patient = tokio::select! {
         drained = running.stop() => Some(drained),
-        () = asked_to_stop(&mut terminate, &mut interrupt) => None,
+        () = signals.asked() => None,
     };
     match patient {
         Some(Drained::Everything) => tracing::info!("stopped"),
@@ -76,12 +76,5 @@ async fn serve(config: Config) -> ExitCode {
 async fn no_reload_yet(mut hangup: Signal) {
     while hangup.recv().await.is_some() {
         tracing::warn!("SIGHUP is not heard: to use a changed config, restart");
-    }
-}
-
-async fn asked_to_stop(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
 }

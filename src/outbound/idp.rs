@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use reqwest::redirect::Policy;
+use url::Url;
 
+use crate::oauth::public_url::is_loopback;
 use crate::telemetry::causes;
 use crate::tls::{self, TlsFault};
 
@@ -31,9 +33,14 @@ pub enum NoConnection {
 }
 
 impl IdpConnection {
+    /// To the IdP with this issuer. One on this machine is reached directly: a proxy would look for it on
+    /// its own machine.
     #[expect(clippy::disallowed_methods, reason = "this is outbound/")]
-    pub fn new() -> Result<Self, NoConnection> {
-        let client = reqwest::Client::builder()
+    pub fn to(issuer: &str) -> Result<Self, NoConnection> {
+        let is_local = Url::parse(issuer).is_ok_and(|url| is_loopback(&url));
+        let builder = reqwest::Client::builder();
+        let builder = if is_local { builder.no_proxy() } else { builder };
+        let client = builder
             .tls_backend_preconfigured(tls::client_config()?)
             .redirect(Policy::none())
             .connect_timeout(Duration::from_secs(3))

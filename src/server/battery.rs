@@ -27,7 +27,7 @@ impl Recorded {
         let settings = WorkerSettings { log: Dispatch::none(), deadlines: Deadlines::default() };
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let running = start(
-            ListenAddress { address: any_port, fallback: None },
+            Listener::bind(ListenAddress { address: any_port, fallback: None }).unwrap(),
             NonZeroUsize::new(2).unwrap(),
             &settings,
             move || {
@@ -257,15 +257,15 @@ async fn connections_are_dealt_to_the_workers_in_turn() {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let settings = WorkerSettings { log: Dispatch::none(), deadlines: Deadlines::default() };
     let workers = NonZeroUsize::new(3).unwrap();
-    let running =
-        start(ListenAddress { address: any_port, fallback: None }, workers, &settings, || {
-            let made_on = std::thread::current().id();
-            move |_: Request, _: IpAddr| async move {
-                assert_eq!(std::thread::current().id(), made_on);
-                let name = std::thread::current().name().unwrap().to_owned();
-                answer::json(StatusCode::OK, &name)
-            }
-        });
+    let listener = Listener::bind(ListenAddress { address: any_port, fallback: None }).unwrap();
+    let running = start(listener, workers, &settings, || {
+        let made_on = std::thread::current().id();
+        move |_: Request, _: IpAddr| async move {
+            assert_eq!(std::thread::current().id(), made_on);
+            let name = std::thread::current().name().unwrap().to_owned();
+            answer::json(StatusCode::OK, &name)
+        }
+    });
     let server = Recorded { running: running.unwrap(), seen: Arc::default() };
     let mut names = Vec::new();
 

@@ -18,6 +18,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 
+use tokio::net::TcpListener;
 use tracing::instrument::WithSubscriber as _;
 
 pub use deadline::Deadlines;
@@ -47,13 +48,34 @@ pub struct Running {
     drain: Drain,
 }
 
-/// Listen, and answer with what `make_handler` makes on each of `workers` threads. To be called inside the
-/// runtime that accepts; it must go on running.
+/// A port that is ours. Who connects waits until the server is started.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// To be called inside the runtime that will accept.
+    pub fn bind(wanted: ListenAddress) -> Result<Self, StartFault> {
+        let socket = listen::bind(wanted)?;
+        let address = socket.local_addr().map_err(StartFault::Address)?;
+        Ok(Self { socket, address })
+    }
+
+    /// The port is known here if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Answer with what `make_handler` makes on each of `workers` threads. To be called inside the runtime that
+/// accepts; it must go on running.
 ///
 /// A handler gets the peer's address: the client's, or that of whatever stands in front of us. It is
 /// cancelled when the client goes.
 pub fn start<M, H, F>(
-    listen: ListenAddress,
+    Listener { socket, address }: Listener,
     workers: NonZeroUsize,
     settings: &WorkerSettings,
     make_handler: M,
@@ -63,18 +85,16 @@ where
     H: Fn(Request, IpAddr) -> F + Clone + Send + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    let listener = listen::bind(listen)?;
-    let address = listener.local_addr().map_err(StartFault::Address)?;
     let (drain, stop) = Drain::new();
     let workers =
         Workers::start(workers, settings, make_handler, &stop).map_err(StartFault::Worker)?;
-    let accepting = listen::accept(listener, workers, stop);
+    let accepting = listen::accept(socket, workers, stop);
     tokio::spawn(accepting.with_subscriber(settings.log.clone()));
     Ok(Running { address, drain })
 }
 
 impl Running {
-    /// Where it listens: the port is known here if 0 was asked for.
+    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

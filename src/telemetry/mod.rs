@@ -72,22 +72,33 @@ pub fn causes(error: &dyn Error) -> String {
     text
 }
 
-/// Standard output, which a stopped reader must not be able to break: errors are dropped.
+/// Standard output or standard error. A stopped reader must not be able to break the process: errors are
+/// dropped.
 #[derive(Clone, Copy, Debug)]
-pub struct Stdout;
+pub enum Standard {
+    Output,
+    Error,
+}
 
-impl Write for Stdout {
+impl Write for Standard {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(io::stdout().write(bytes).unwrap_or(bytes.len()))
+        let written = match self {
+            Self::Output => io::stdout().write(bytes),
+            Self::Error => io::stderr().write(bytes),
+        };
+        Ok(written.unwrap_or(bytes.len()))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let _ = io::stdout().flush();
+        let _ = match self {
+            Self::Output => io::stdout().flush(),
+            Self::Error => io::stderr().flush(),
+        };
         Ok(())
     }
 }
 
-impl<'a> MakeWriter<'a> for Stdout {
+impl<'a> MakeWriter<'a> for Standard {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// What we answer with.
@@ -18,6 +19,8 @@ pub enum Body {
     Full(Option<Bytes>),
     /// The upstream's bytes, passed on frame by frame as they arrive.
     Upstream(Incoming),
+    /// Pieces as they are made, until their sender is dropped.
+    Pieces(mpsc::Receiver<Bytes>),
 }
 
 /// The upstream broke off after its answer had begun. The connection to the client is then aborted, so
@@ -44,6 +47,9 @@ impl HttpBody for Body {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Upstream(incoming) => Pin::new(incoming).poll_frame(context).map_err(BodyFault),
+            Self::Pieces(pieces) => {
+                pieces.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+            }
         }
     }
 
@@ -52,6 +58,7 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
             Self::Upstream(incoming) => incoming.is_end_stream(),
+            Self::Pieces(_) => false,
         }
     }
 
@@ -60,6 +67,7 @@ impl HttpBody for Body {
             Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
             Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Self::Upstream(incoming) => incoming.size_hint(),
+            Self::Pieces(_) => SizeHint::default(),
         }
     }
 }
