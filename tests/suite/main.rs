@@ -8,6 +8,7 @@
 
 mod attacks;
 mod authorization_code;
+mod canary;
 mod challenge;
 mod consent;
 mod discovery;

@@ -188,7 +188,7 @@ async fn read(idp: &FakeIdp, token: &str) -> (Value, bool) {
 fn door(url: &str) -> Door {
     let url = Url::parse(url).unwrap();
     let address = *url.socket_addrs(|| None).unwrap().first().unwrap();
-    Door { address, authority: address.to_string() }
+    Door::to(address, address.to_string())
 }
 
 fn clock() -> Clock {

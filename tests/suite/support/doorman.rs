@@ -26,7 +26,7 @@ use url::Url;
 
 use crate::support::browser::Browser;
 use crate::support::client::{Authorization, Client, Tokens, metadata};
-use crate::support::exchange::{Door, Exchange, Request};
+use crate::support::exchange::{Door, Exchange, Request, Transcript};
 use crate::support::fake_idp::{CLIENT_ID, CLIENT_SECRET, FakeIdp};
 use crate::support::fake_mcp_server::FakeMcpServer;
 use crate::support::log::CapturedLog;
@@ -49,6 +49,7 @@ pub struct Doorman {
     log: CapturedLog,
     idp: FakeIdp,
     upstream: FakeMcpServer,
+    said: Transcript,
 }
 
 #[derive(Debug)]
@@ -133,12 +134,17 @@ impl Doorman {
 
     /// The public listener, as the ingress sees it.
     pub fn door(&self) -> Door {
-        Door { address: self.running.address(), authority: HOST.to_owned() }
+        Door::to(self.running.address(), HOST).noting(&self.said)
     }
 
     pub fn health(&self) -> Door {
         let address = self.running.health_address();
-        Door { address, authority: address.to_string() }
+        Door::to(address, address.to_string())
+    }
+
+    /// Everything that was answered so far, by the public listener.
+    pub fn said(&self) -> Vec<Exchange> {
+        self.said.exchanges()
     }
 
     /// An endpoint under the issuer.
@@ -149,10 +155,9 @@ impl Doorman {
     /// A new browser, with an empty jar.
     pub fn browser(&self) -> Browser {
         let idp = Url::parse(self.idp.issuer()).unwrap();
-        let idp = Door {
-            address: *idp.socket_addrs(|| None).unwrap().first().unwrap(),
-            authority: idp[url::Position::BeforeHost..url::Position::AfterPort].to_owned(),
-        };
+        let address = *idp.socket_addrs(|| None).unwrap().first().unwrap();
+        let authority = &idp[url::Position::BeforeHost..url::Position::AfterPort];
+        let idp = Door::to(address, authority);
         let origin = self.config.issuer.origin().to_owned();
         Browser::new(vec![(origin, self.door()), (self.idp.issuer().to_owned(), idp)])
     }
@@ -391,7 +396,8 @@ impl Builder {
         let surroundings = Surroundings { clock, chance: Chance::system(), log: dispatch };
         let running = app::start(config.clone(), surroundings.clone()).await.unwrap();
         let (clock, upstream) = (self.clock, self.upstream);
-        Doorman { running, config, surroundings, clock, log, idp, upstream }
+        let said = Transcript::default();
+        Doorman { running, config, surroundings, clock, log, idp, upstream, said }
     }
 
     fn config(&self, idp_issuer: &str) -> Config {

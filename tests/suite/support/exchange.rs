@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -22,7 +23,12 @@ use crate::support::soon;
 pub struct Door {
     pub address: SocketAddr,
     pub authority: String,
+    said: Transcript,
 }
+
+/// Every whole exchange through a door; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Transcript(Arc<Mutex<Vec<Exchange>>>);
 
 /// A request to be sent. Headers are kept as a list: a test may send one twice.
 #[derive(Clone, Debug)]
@@ -51,6 +57,7 @@ pub struct Answering {
     pub headers: HeaderMap,
     body: Incoming,
     connection: AbortHandle,
+    said: Transcript,
 }
 
 /// The parameters at the end of a redirect back to the client.
@@ -66,7 +73,22 @@ pub struct Challenge {
     parameters: Vec<(String, String)>,
 }
 
+impl Transcript {
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
 impl Door {
+    pub fn to(address: SocketAddr, authority: impl Into<String>) -> Self {
+        Self { address, authority: authority.into(), said: Transcript::default() }
+    }
+
+    /// The same door, with what goes through it written down in `said`.
+    pub fn noting(self, said: &Transcript) -> Self {
+        Self { said: said.clone(), ..self }
+    }
+
     /// Send `request` and read the whole answer.
     pub async fn send(&self, request: Request) -> Exchange {
         self.open(request).await.whole().await
@@ -95,7 +117,8 @@ impl Door {
         hang_up_unless_answered.keep();
         let (head, body) = answer.into_parts();
         let (version, status, headers) = (head.version, head.status, head.headers);
-        Answering { request: shown, version, status, headers, body, connection }
+        let said = self.said.clone();
+        Answering { request: shown, version, status, headers, body, connection, said }
     }
 
     /// Write `bytes` as they are. The status line that comes back, or `None` if the connection is closed.
@@ -241,12 +264,14 @@ impl Answering {
             });
             body.extend_from_slice(&bytes);
         }
-        Exchange {
+        let exchange = Exchange {
             request: std::mem::take(&mut self.request),
             status: self.status,
             headers: std::mem::take(&mut self.headers),
             body: body.into(),
-        }
+        };
+        self.said.0.lock().unwrap().push(exchange.clone());
+        exchange
     }
 
     pub fn hang_up(self) {
@@ -336,6 +361,11 @@ impl Exchange {
     /// Every value of that header as bytes: not all of the web is ASCII.
     pub fn lines(&self, header: &str) -> Vec<&[u8]> {
         self.headers.get_all(header).iter().map(http::HeaderValue::as_bytes).collect()
+    }
+
+    /// Method and path.
+    pub fn asked(&self) -> &str {
+        self.request.split(['?', '\n']).next().unwrap()
     }
 
     /// The whole answer as it looked, but for the time at which it was given.

@@ -18,7 +18,7 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -111,6 +111,7 @@ pub struct Asked {
     pub path: String,
     /// Of the query, or of the form.
     pub parameters: HashMap<String, String>,
+    pub headers: HeaderMap,
 }
 
 #[derive(Clone, Debug)]
@@ -141,6 +142,7 @@ struct State {
     conduct: Conduct,
     person: Person,
     codes: HashMap<String, Pending>,
+    issued: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -155,7 +157,8 @@ impl FakeIdp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let (conduct, person) = (Conduct::Honest, Person::alice());
-        let state = State { is_down: false, conduct, person, codes: HashMap::new() };
+        let state =
+            State { is_down: false, conduct, person, codes: HashMap::new(), issued: Vec::new() };
         let asked = watch::Sender::new(Vec::new());
         let discovery = watch::Sender::new(Discovery::Answered);
         let inner = Arc::new(Inner { issuer, clock, state: Mutex::new(state), asked, discovery });
@@ -200,6 +203,11 @@ impl FakeIdp {
         asked.iter().filter(|asked| asked.path == path).cloned().collect()
     }
 
+    /// Every code and token that was handed out so far.
+    pub fn issued(&self) -> Vec<String> {
+        self.inner.state.lock().unwrap().issued.clone()
+    }
+
     /// The next request, or an unsuccessful attempt to make one while the IdP is down.
     pub async fn next_contact(&self) {
         let mut asked = self.inner.asked.subscribe();
@@ -235,7 +243,8 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
     };
     let parameters: HashMap<_, _> = form_urlencoded::parse(text.as_bytes()).into_owned().collect();
     let path = head.uri.path().to_owned();
-    idp.asked.send_modify(|asked| asked.push(Asked { path, parameters: parameters.clone() }));
+    let asked = Asked { path, parameters: parameters.clone(), headers: head.headers.clone() };
+    idp.asked.send_modify(|all| all.push(asked));
     match (head.method.as_str(), head.uri.path()) {
         ("GET", DISCOVERY) => {
             let mut state = idp.discovery.subscribe();
@@ -309,6 +318,7 @@ fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Byte
             challenge: of("code_challenge").to_owned(),
         };
         state.codes.insert(code.clone(), pending);
+        state.issued.push(code.clone());
         query.append_pair("code", &code);
     }
     let location = format!("{}?{}", of("redirect_uri"), query.finish());
@@ -360,6 +370,8 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
             answer["id_token"] = json!(signed(conduct, &claims));
         }
     }
+    let tokens = ["access_token", "refresh_token", "id_token"];
+    state.issued.extend(tokens.iter().filter_map(|name| answer[name].as_str()).map(str::to_owned));
     Ok(json_answer(200, &answer))
 }
 
