@@ -117,7 +117,7 @@ fn configuration(url: &str, upstream: &str, idp: &str) -> String {
         r#"resources:
   - url: "{url}"
     upstream: "{upstream}"
-    name: MCP server behind mcp-doorman try
+    name: the demo MCP server
     access: any
 idp:
   issuer: "{idp}"
