@@ -6,6 +6,7 @@ import { startEverything } from './everything.mjs';
 import { startHouse } from './house.mjs';
 import { SDK_1, SDK_2, SDK_2_PROBING } from './kinds.mjs';
 import { describeLife } from './life.mjs';
+import { startModern } from './modern.mjs';
 import { assertLogsTellNoSecret } from './secrets.mjs';
 
 const HOUSES = [
@@ -14,6 +15,12 @@ const HOUSES = [
     startUpstream: startEverything,
     long: { name: 'trigger-long-running-operation', input: { duration: 1, steps: 4 }, steps: 4 },
     kinds: [SDK_1, SDK_2, SDK_2_PROBING],
+  },
+  {
+    name: 'an MCP server of 2026-07-28',
+    startUpstream: startModern,
+    long: { name: 'count', input: { steps: 4, milliseconds: 250 }, steps: 4 },
+    kinds: [SDK_2_PROBING],
   },
 ];
 
@@ -50,6 +57,7 @@ describe('clients of either era', { concurrency: HOUSES.length }, () => {
           .map(({ headers }) => headers['mcp-protocol-version']);
 
         assert.ok(versions.includes('2026-07-28'), 'somebody asked for it');
+        if (startUpstream === startModern) assert.deepEqual([...new Set(versions)], ['2026-07-28']);
       });
 
       it('the log tells no secret', () => assertLogsTellNoSecret(house, { clients, people }));
