@@ -9,15 +9,25 @@
 //   disconnect()                     end the connection, and keep the credentials
 //   close()                          stop whatever is still running
 //   secrets()                        what no log may tell, as `[what it is, the secret]`
+//
+// A client that is a program of its own is one of these too: see mcp_remote.mjs.
 import { Application } from './client.mjs';
 import { Application2, ProbingApplication2 } from './client_2.mjs';
+import { McpRemote } from './mcp_remote.mjs';
 
 export const SDK_1 = withSdk('the TypeScript SDK 1.x', Application);
 export const SDK_2 = withSdk('the TypeScript SDK 2.x', Application2);
 export const SDK_2_PROBING = withSdk('the TypeScript SDK 2.x that would rather speak 2026-07-28', ProbingApplication2);
 
+export const MCP_REMOTE = mcpRemote('mcp-remote', []);
+export const MCP_REMOTE_PROBING = mcpRemote('mcp-remote --protocol auto', ['--protocol', 'auto']);
+
 function withSdk(name, Kind) {
   return { name, install: async () => new SdkClient(await Kind.install()) };
+}
+
+function mcpRemote(name, flags) {
+  return { name, install: ({ folder }) => McpRemote.install({ folder, flags }) };
 }
 
 /** An `Application`, in the words above. */
