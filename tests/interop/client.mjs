@@ -1,5 +1,5 @@
-// An MCP client: the official TypeScript SDK, with what every application has to bring along: a place to
-// keep its credentials, and a web server for the redirect.
+// An MCP client: the official TypeScript SDK 1.x, with what every application has to bring along: a place to
+// keep its credentials, and a web server for the redirect. With the SDK 2.x: client_2.mjs.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -23,11 +23,11 @@ export class Application {
   #connected = [];
 
   static async install() {
-    const application = new Application();
+    const application = new this();
     application.#server = http.createServer((request, response) => application.#receive(request, response));
     application.#server.listen(0, '127.0.0.1');
     await once(application.#server, 'listening');
-    application.provider = new MemoryProvider(application, application.redirectUrl);
+    application.provider = application.makeProvider();
     return application;
   }
 
@@ -54,36 +54,72 @@ export class Application {
    * page to open is then the last of `pagesOpened`, and `finishSignIn` goes on from there.
    */
   async connect(resource, { headers } = {}) {
-    const transport = new StreamableHTTPClientTransport(new URL(resource), {
+    const transport = this.makeTransport(new URL(resource), {
       authProvider: this.provider,
       requestInit: { headers },
     });
-    const client = new Client(ABOUT, { capabilities: { sampling: {} } });
-    client.setRequestHandler(CreateMessageRequestSchema, () => SAMPLE);
+    const client = this.makeClient();
     this.#interrupted = transport;
     await client.connect(transport);
     this.#connected.push(client);
     return client;
   }
 
-  /** Take the redirect that the login ended with, and buy tokens for its code. */
-  async finishSignIn() {
-    const redirect = await this.takeRedirect();
-    await this.#interrupted.finishAuth(redirect.get('code'));
+  /** Take the redirect that the login ended with, or another in its place, and buy tokens for its code. */
+  async finishSignIn(other) {
+    const redirect = other ?? (await this.takeRedirect());
+    await this.redeem(redirect, this.#interrupted);
     return redirect;
   }
 
   /** Have `person` log in, to have tokens for `resource`. */
   async signIn(person, resource) {
-    await assert.rejects(this.connect(resource), UnauthorizedError);
+    await assert.rejects(this.connect(resource), (error) => this.wantsLogin(error));
     await person.signIn(this.pagesOpened.at(-1));
     await this.finishSignIn();
+  }
+
+  /** What nobody else may know of this client, as `[what it is, the secret]`. */
+  secrets() {
+    const ofTokens = this.tokensSaved.flatMap((tokens, at) => [
+      [`access token ${at}`, tokens.access_token],
+      [`refresh token ${at}`, tokens.refresh_token],
+    ]);
+    return [['the code verifier', this.provider.codeVerifier()], ...ofTokens];
   }
 
   async close() {
     for (const client of this.#connected) await client.close();
     this.#server.closeAllConnections();
     this.#server.close();
+  }
+
+  // What depends on the version of the SDK.
+
+  wantsLogin(error) {
+    return error instanceof UnauthorizedError;
+  }
+
+  callTool(mcp, call, onStep) {
+    return mcp.callTool(call, undefined, { onprogress: onStep && (({ progress }) => onStep(progress)) });
+  }
+
+  makeProvider() {
+    return new MemoryProvider(this);
+  }
+
+  makeTransport(url, options) {
+    return new StreamableHTTPClientTransport(url, options);
+  }
+
+  makeClient() {
+    const client = new Client(ABOUT, { capabilities: { sampling: {} } });
+    client.setRequestHandler(CreateMessageRequestSchema, () => SAMPLE);
+    return client;
+  }
+
+  redeem(redirect, transport) {
+    return transport.finishAuth(redirect.get('code'));
   }
 
   #receive(request, response) {
@@ -94,13 +130,14 @@ export class Application {
 }
 
 /** The SDK's `OAuthClientProvider`, in memory. */
-class MemoryProvider {
+export class MemoryProvider {
   #application;
   #client;
   #tokens;
   #verifier;
 
-  constructor(application, redirectUrl) {
+  constructor(application) {
+    const { redirectUrl } = application;
     this.#application = application;
     this.redirectUrl = redirectUrl;
     this.clientMetadata = {
@@ -151,6 +188,6 @@ class MemoryProvider {
   }
 }
 
-const ABOUT = { name: 'interop', version: '1.0.0' };
+export const ABOUT = { name: 'interop', version: '1.0.0' };
 // What the model of this application says, whatever it is asked.
 const SAMPLE = { model: 'interop', role: 'assistant', content: { type: 'text', text: 'a sampled answer' } };

@@ -29,6 +29,7 @@ export async function startDoorman({
   upstream,
   sealingKey,
   accessTtl = '1h',
+  scopes = [],
   logLevel = 'debug',
   under = [],
 }) {
@@ -48,6 +49,7 @@ resources:
     upstream: ${upstream}
     access:
       - groups: [mcp-users]
+    scopes: [${scopes}]
 idp:
   preset: oidc
   issuer: ${idp.issuer}

@@ -6,8 +6,11 @@ import { makeSealingKey, planDoorman, startDoorman } from './doorman.mjs';
 import { startEverything } from './everything.mjs';
 import { startIdp } from './idp.mjs';
 
-/** Start a house with `doors` doormen. They share the MCP server, the IdP and the sealing key. */
-export async function startHouse({ doors = 1, ...settings } = {}) {
+/**
+ * Start a house with `doors` doormen. They share the MCP server, which `startUpstream` starts, the IdP and the
+ * sealing key.
+ */
+export async function startHouse({ doors = 1, startUpstream = startEverything, ...settings } = {}) {
   const folder = await makeFolder();
   const plans = [];
   while (plans.length < doors) plans.push(await planDoorman());
@@ -16,13 +19,14 @@ export async function startHouse({ doors = 1, ...settings } = {}) {
   const keep = (part) => (started.push(part), part);
   try {
     const idp = keep(await startIdp({ redirectUris: plans.map(({ callback }) => callback) }));
-    const everything = keep(await startEverything({ folder }));
+    const upstream = keep(await startUpstream({ folder }));
     const doormen = [];
     for (const plan of plans) {
-      const settled = { plan, folder, idp, upstream: everything.url, sealingKey, ...settings };
+      const settled = { plan, folder, idp, upstream: upstream.url, sealingKey, ...settings };
       doormen.push(keep(await startDoorman(settled)));
     }
-    return { idp, everything, sealingKey, doormen, doorman: doormen[0], stop: () => stopAll(started) };
+    const doorman = doormen[0];
+    return { folder, idp, upstream, sealingKey, doormen, doorman, stop: () => stopAll(started) };
   } catch (error) {
     await stopAll(started);
     throw error;

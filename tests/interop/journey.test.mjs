@@ -25,7 +25,7 @@ describe('a first visit', () => {
 
   before(async () => {
     house = await startHouse();
-    ({ doorman, everything } = house);
+    ({ doorman, upstream: everything } = house);
     client = await Application.install();
   });
   after(async () => {

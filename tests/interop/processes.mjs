@@ -55,6 +55,13 @@ export function start(name, [command, ...args], { env, log, ipc = false }) {
   };
 }
 
+/** Somebody else has started process `pid`: it must not outlive the test either. Returns how to forget it. */
+export function adopt(pid) {
+  const child = { kill: (signal) => attempt(() => process.kill(pid, signal)) };
+  running.add(child);
+  return () => running.delete(child);
+}
+
 /** Wait until `check` returns something truthy, and return that. An error thrown by it means "not yet". */
 export async function until(what, check, { seconds = 30, process } = {}) {
   const deadline = Date.now() + seconds * 1000;
@@ -81,6 +88,14 @@ export async function freePort() {
   server.close();
   await once(server, 'close');
   return port;
+}
+
+function attempt(action) {
+  try {
+    return action();
+  } catch {
+    return false;
+  }
 }
 
 class Gone extends Error {}

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 
-import { UnauthorizedError } from '@modelcontextprotocol/sdk/client/auth.js';
+import { IssuerMismatchError } from '@modelcontextprotocol/client';
 
 import { Application } from './client.mjs';
+import { Application2 } from './client_2.mjs';
 import { startHouse } from './house.mjs';
 import { ALICE, BOB } from './idp.mjs';
 import { CANCEL, Person } from './person.mjs';
@@ -57,7 +58,7 @@ describe('two doormen with one sealing key', () => {
   });
 
   it('who logs in but is in no group that may is told so, and can send the client away', async () => {
-    const { client, person, consent } = await askForLogin(BOB);
+    const { client, person, consent } = await askForLogin({ account: BOB });
 
     const page = await person.logIn(await person.approve(consent));
 
@@ -81,6 +82,25 @@ describe('two doormen with one sealing key', () => {
     }
   });
 
+  // RFC 9207 §2.4
+  it('a code under the issuer of the other, or under none, is not redeemed by the SDK 2.x', async () => {
+    const { client, person, consent } = await askForLogin({ Kind: Application2 });
+    people.push(person);
+    await person.logIn(await person.approve(consent));
+    const redirect = await client.takeRedirect();
+    const elsewhere = new URLSearchParams(redirect);
+    elsewhere.set('iss', theirs.issuer);
+    const nowhere = new URLSearchParams(redirect);
+    nowhere.delete('iss');
+
+    await assert.rejects(client.finishSignIn(elsewhere), IssuerMismatchError);
+    await assert.rejects(client.finishSignIn(nowhere), IssuerMismatchError);
+
+    assert.equal(client.tokens, undefined);
+    await client.finishSignIn(redirect);
+    assert.equal((await call(ours, client.tokens.access_token)).status, 200);
+  });
+
   it('a damaged token is of no use', async () => {
     const token = await tokenFor(ours);
     const middle = Math.floor(token.length / 2);
@@ -94,10 +114,10 @@ describe('two doormen with one sealing key', () => {
   it('the log tells no secret', () => assertLogsTellNoSecret(house, { clients, people }));
 
   /** A new client that wants to connect, and a person who looks at the consent page. */
-  async function askForLogin(account = ALICE) {
-    const client = await Application.install();
+  async function askForLogin({ account = ALICE, Kind = Application } = {}) {
+    const client = await Kind.install();
     clients.push(client);
-    await assert.rejects(client.connect(ours.resource), UnauthorizedError);
+    await assert.rejects(client.connect(ours.resource), (error) => client.wantsLogin(error));
     const person = new Person(account);
     return { client, person, consent: await person.open(client.pagesOpened[0]) };
   }
