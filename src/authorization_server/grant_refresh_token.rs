@@ -5,7 +5,7 @@ use crate::authorization_server::clients::Client;
 use crate::authorization_server::error::{Refused, UNAVAILABLE};
 use crate::authorization_server::resource_indicator;
 use crate::authorization_server::token_response::{self, Issued};
-use crate::grants::{AdvanceFault, Grant};
+use crate::grants::AdvanceFault;
 use crate::oauth::{ErrorCode, Scopes};
 use crate::token::sealed::REFRESH_TOKEN;
 use crate::wire::{Arrival, Form};
@@ -23,7 +23,7 @@ pub async fn refresh(
     }
     let read = server.grants.read(token.grant).await.map_err(|_| UNAVAILABLE)?.ok_or(BAD_TOKEN)?;
     let resource = resource_indicator::granted(server, form, &read.grant)?;
-    let scopes = narrowed(&read.grant, form.one("scope")?)?;
+    let scopes = narrowed(&read.grant.scopes, &resource.scopes, form.one("scope")?)?;
     let grant =
         server.grants.advance(read, token.generation).await.map_err(|fault| match fault {
             AdvanceFault::Ended => BAD_TOKEN,
@@ -51,16 +51,14 @@ pub async fn refresh(
     Ok(issued)
 }
 
-/// RFC 6749 §6: not more than was granted. `offline_access` is left out of it: clients add it unasked.
-fn narrowed(grant: &Grant, asked: Option<&str>) -> Result<Scopes, Refused> {
-    let Some(asked) = asked else { return Ok(grant.scopes.clone()) };
-    let asked = Scopes::parse(asked);
-    let beyond = asked.missing_from(&grant.scopes);
-    if beyond.names().any(|name| name != "offline_access") {
+/// RFC 6749 §6: not more than was granted. What the resource does not offer is left out of it, as it was at
+/// the login: clients ask again for what they asked for then, and add `offline_access` unasked.
+fn narrowed(granted: &Scopes, offered: &Scopes, asked: Option<&str>) -> Result<Scopes, Refused> {
+    let known = offered.intersection(&Scopes::parse(asked.unwrap_or_default()));
+    if !known.missing_from(granted).is_empty() {
         return Err(TOO_MUCH);
     }
-    let narrowed = grant.scopes.intersection(&asked);
-    Ok(if narrowed.is_empty() { grant.scopes.clone() } else { narrowed })
+    Ok(if known.is_empty() { granted.clone() } else { granted.intersection(&known) })
 }
 
 const NO_TOKEN: Refused = Refused::new(ErrorCode::InvalidRequest, "refresh_token is missing");

@@ -93,9 +93,8 @@ describe('clients of either era', { concurrency: HOUSES.length + 1 }, () => {
       assert.equal(asked, 'openid email profile');
     });
 
-    // Doorman grants none of them, but does not say so: then they are granted (RFC 6749 §5.1), and it may name
-    // them again when it refreshes (§6).
-    it('mcp-remote refreshes its tokens', { todo: 'doorman refuses the scopes that it took at login' }, async () => {
+    // It names them again when it refreshes.
+    it('mcp-remote refreshes its tokens', async () => {
       const old = await client.accessToken();
 
       await client.callTool('echo', { message: 'hello' });

@@ -237,6 +237,33 @@ async fn a_refresh_cannot_widen_the_grant() {
     doorman.token(&form).await.assert_status(200);
 }
 
+/// mcp-remote asks for `openid email profile` where no scope is named anywhere, and asks for the same again
+/// at each refresh. What a resource does not offer is not granted, at the login or later; asking is no
+/// fault.
+#[tokio::test]
+async fn a_client_may_ask_again_for_what_nobody_offers() {
+    for (offered, granted) in [("", None), ("tools:read", Some("tools:read"))] {
+        let server = FakeMcpServer::start().await;
+        let doorman = Doorman::in_front_of(server).scopes(offered).start().await;
+        let client = doorman.register().await;
+        let asked = "openid email profile";
+        let authorization = doorman.authorization(&client).with("scope", asked);
+        let granted_code = doorman.complete(&doorman.browser(), &authorization).await;
+        let tokens = doorman.exchange(&client, &granted_code).await.tokens();
+
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", tokens.refresh.as_str()),
+            ("client_id", client.id.as_str()),
+            ("scope", asked),
+        ];
+        let answer = doorman.token(&form).await;
+
+        answer.assert_status(200);
+        assert_eq!(answer.json()["scope"].as_str(), granted, "{offered:?}");
+    }
+}
+
 /// The row of a grant in memory goes with the process: a lost row is no permission.
 #[tokio::test]
 async fn a_refresh_token_whose_grant_is_lost_is_refused() {
