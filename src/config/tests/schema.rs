@@ -245,6 +245,15 @@ fn the_example_has_every_key_that_is_read() {
     }
 }
 
+#[test]
+fn the_example_names_its_schema() {
+    let example = example();
+    let modeline = example.lines().next().unwrap();
+    let schema = modeline.strip_prefix("# yaml-language-server: $schema=").unwrap();
+
+    assert!(root().join(schema).exists(), "{schema}");
+}
+
 /// Mistakes in what a value means, in how values go together, in files and variables.
 const FOR_CHECK_ONLY: [&str; 43] = [
     "access_groups_without_claim",
