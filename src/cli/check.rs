@@ -7,6 +7,12 @@ use crate::app;
 use crate::cli::{BAD_CONFIG, complain, say};
 use crate::config::{self, Environment};
 
+/// `mcp-doorman check --schema`: what editors take to complete and check a config file.
+pub fn show_schema() -> ExitCode {
+    say(&config::schema());
+    ExitCode::SUCCESS
+}
+
 pub fn run(path: &Path) -> ExitCode {
     match config::load(path, &Environment::of_this_process()) {
         Ok(config) => {

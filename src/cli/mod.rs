@@ -29,7 +29,7 @@ enum Command {
     /// Run the sidecar.
     Serve(ConfigArgument),
     /// Say whether a config file is valid, without starting or reaching anything.
-    Check(ConfigArgument),
+    Check(CheckArguments),
 }
 
 #[derive(Args, Debug)]
@@ -39,12 +39,22 @@ struct ConfigArgument {
     config: PathBuf,
 }
 
+#[derive(Args, Debug)]
+struct CheckArguments {
+    #[command(flatten)]
+    file: ConfigArgument,
+    /// Print the JSON Schema of a config file instead, for editors.
+    #[arg(long, conflicts_with = "config")]
+    schema: bool,
+}
+
 impl Cli {
     pub fn run(&self) -> ExitCode {
         match &self.command {
             Command::Try(arguments) => try_it::run(arguments),
             Command::Serve(argument) => serve::run(&argument.config),
-            Command::Check(argument) => check::run(&argument.config),
+            Command::Check(arguments) if arguments.schema => check::show_schema(),
+            Command::Check(arguments) => check::run(&arguments.file.config),
         }
     }
 }

@@ -10,6 +10,9 @@ pub(super) enum Field<T> {
     Given(Typed<T>),
 }
 
+/// A key that must be given. Only `raw` decides that, so that the schema says the same.
+pub(super) struct Required<T>(pub Field<T>);
+
 /// A value with the place where it was typed.
 #[derive(Clone)]
 pub(super) struct Typed<T> {
@@ -20,22 +23,24 @@ pub(super) struct Typed<T> {
     pub spot: Spot,
 }
 
-impl<T> Field<T> {
+impl<T> Required<T> {
     pub fn required(
         self,
         problems: &mut Problems,
         why: &str,
         fix: &str,
     ) -> Result<Typed<T>, Reported> {
-        match self {
-            Self::Given(typed) => Ok(typed),
-            Self::Mistyped(reported) => Err(reported),
-            Self::LeftOut(spot) => {
+        match self.0 {
+            Field::Given(typed) => Ok(typed),
+            Field::Mistyped(reported) => Err(reported),
+            Field::LeftOut(spot) => {
                 Err(problems.tell(Problem::at(&spot, "is missing", fix).because(why)))
             }
         }
     }
+}
 
+impl<T> Field<T> {
     pub fn optional(self) -> Result<Option<Typed<T>>, Reported> {
         match self {
             Self::Given(typed) => Ok(Some(typed)),

@@ -4,9 +4,11 @@ mod check;
 mod environment;
 mod expand;
 mod field;
+mod form;
 mod presets;
 mod problem;
 mod raw;
+mod schema;
 mod spelling;
 mod stanza;
 #[cfg(test)]
@@ -20,8 +22,8 @@ use std::path::Path;
 use http::HeaderValue;
 
 use crate::authorization_server::RegistrationSettings;
-use crate::config::problem::{Problem, Reported};
-use crate::config::stanza::Reading;
+use crate::config::problem::{Problem, Reported, Spot};
+use crate::config::stanza::{Reading, Stanza};
 use crate::grants::Lifetimes;
 use crate::idp::IdpSettings;
 use crate::oauth::{PublicUrl, Scopes};
@@ -34,6 +36,7 @@ use crate::wire::UpstreamUrl;
 
 pub use environment::Environment;
 pub use problem::Problems;
+pub use schema::schema;
 
 /// Everything that the operator decided, checked.
 #[derive(Clone, Debug)]
@@ -92,6 +95,6 @@ fn read(path: &Path, reading: &mut Reading) -> Result<Config, Reported> {
         ))
     })?;
     let document = tree::parse(&text).map_err(|problem| reading.problems.tell(problem))?;
-    let raw = raw::read(document, reading);
+    let raw = Stanza::read(Spot::document(), document, raw::read, reading);
     check::check(raw, reading)
 }

@@ -39,10 +39,19 @@ fn entries(value: Value) -> Vec<Entry> {
     if let Value::Map(entries) = value { entries } else { Vec::new() }
 }
 
-#[cfg(test)]
 pub(super) fn names() -> Vec<String> {
     all().into_iter().map(|preset| preset.name).collect()
 }
+
+/// The presets that have `key`.
+pub(super) fn names_with(key: &str) -> Vec<String> {
+    let has_key =
+        |preset: &Entry| entries(preset.node.value.clone()).iter().any(|entry| entry.name == key);
+    all().into_iter().filter(has_key).map(|preset| preset.name).collect()
+}
+
+/// The key that picks one.
+pub(super) const KEY: &str = "preset";
 
 pub(super) const DEFAULT: &str = "oidc";
 

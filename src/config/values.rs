@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crate::config::expand::{Unexpandable, expand};
 use crate::config::field::{Typed, quoted};
+use crate::config::form::{Form, Read};
 use crate::config::problem::{Problem, Reported, Spot};
-use crate::config::stanza::{Read, Reading, Stanza};
+use crate::config::schema;
+use crate::config::stanza::{ReadStanza, Reading, Stanza};
 use crate::config::tree::{Node, Value};
 
 /// One entry of a map whose keys are the operator's own.
@@ -13,6 +15,15 @@ pub(super) struct Pair {
     pub name: String,
     pub value: Typed<String>,
 }
+
+pub(super) const TEXT: Form<String> = Form::new(text, schema::text);
+pub(super) const FLAG: Form<bool> = Form::new(flag, schema::flag);
+pub(super) const DURATION: Form<Duration> = Form::new(duration, schema::duration);
+pub(super) const TEXTS: Form<Vec<Typed<String>>> =
+    Form::new(texts, || schema::list(&schema::text()));
+pub(super) const TEXT_OR_TEXTS: Form<Vec<Typed<String>>> =
+    Form::new(text_or_texts, schema::text_or_texts);
+pub(super) const PAIRS: Form<Vec<Pair>> = Form::new(pairs, schema::pairs);
 
 /// A text that is not empty, its variables filled in.
 pub(super) fn text(
@@ -44,7 +55,7 @@ pub(super) fn text(
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of every `Read`")]
-pub(super) fn flag(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typed<bool>, Reported> {
+fn flag(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typed<bool>, Reported> {
     let Value::Flag(value) = node.value else {
         return Err(mistyped(&spot, &node.value, Expected::Flag, reading));
     };
@@ -60,11 +71,7 @@ pub(super) fn whole(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typ
 }
 
 /// `<integer><ms|s|m|h|d>`.
-pub(super) fn duration(
-    spot: Spot,
-    node: Node,
-    reading: &mut Reading,
-) -> Result<Typed<Duration>, Reported> {
+fn duration(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typed<Duration>, Reported> {
     if let Value::Whole(number) = node.value {
         return Err(reading.tell(Problem::at(
             &spot,
@@ -91,7 +98,7 @@ pub(super) fn texts(
 }
 
 /// One text or a list of them. At least one.
-pub(super) fn text_or_texts(
+fn text_or_texts(
     spot: Spot,
     node: Node,
     reading: &mut Reading,
@@ -107,17 +114,18 @@ pub(super) fn text_or_texts(
     Ok(texts)
 }
 
-/// A list of maps.
-pub(super) fn stanzas(
+/// A list of maps, each as `read` understands it.
+pub(super) fn stanzas<T>(
     spot: Spot,
     node: Node,
+    read: ReadStanza<T>,
     reading: &mut Reading,
-) -> Result<Typed<Vec<Stanza>>, Reported> {
+) -> Result<Typed<Vec<T>>, Reported> {
     let items = items(&spot, node, reading)?;
     let stanzas = items
         .into_iter()
         .enumerate()
-        .map(|(index, node)| Stanza::open(spot.item(index, node.place), node, reading))
+        .map(|(index, node)| Stanza::read(spot.item(index, node.place), node, read, reading))
         .collect();
     Ok(Typed { value: stanzas, shown: None, spot })
 }
@@ -139,11 +147,7 @@ pub(super) fn list<T>(
 }
 
 /// A map from names to texts.
-pub(super) fn pairs(
-    spot: Spot,
-    node: Node,
-    reading: &mut Reading,
-) -> Result<Typed<Vec<Pair>>, Reported> {
+fn pairs(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typed<Vec<Pair>>, Reported> {
     let entries = Stanza::open(spot.clone(), node, reading).into_entries()?;
     let pairs: Vec<_> = entries
         .into_iter()

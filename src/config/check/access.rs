@@ -1,12 +1,12 @@
 //! `access:` of a resource: who may use it. Never guessed.
 
-use crate::config::field::{Field, Typed};
+use crate::config::field::{Field, Required, Typed};
 use crate::config::problem::{Problem, Reported, Spot};
-use crate::config::raw::access::{RawAccess, RawAccessEntry};
+use crate::config::raw::access::{ANYONE, RawAccess, RawAccessEntry};
 use crate::config::stanza::Reading;
 use crate::policy::{Access, AccessEntry};
 
-pub(super) fn check(field: Field<RawAccess>, reading: &mut Reading) -> Result<Access, Reported> {
+pub(super) fn check(field: Required<RawAccess>, reading: &mut Reading) -> Result<Access, Reported> {
     let typed = field.required(
         &mut reading.problems,
         "who may use a resource is never guessed",
@@ -14,7 +14,7 @@ pub(super) fn check(field: Field<RawAccess>, reading: &mut Reading) -> Result<Ac
     )?;
     let Typed { value, shown, spot } = typed;
     match value {
-        RawAccess::Word(word) if word == "any" => Ok(Access::Anyone),
+        RawAccess::Word(word) if word == ANYONE => Ok(Access::Anyone),
         RawAccess::Word(_) => {
             let typed = Typed { value: (), shown, spot };
             Err(reading.tell(typed.problem("is not a rule", RULES)))

@@ -4,11 +4,11 @@ use url::Url;
 
 use crate::config::check::secret::fetch;
 use crate::config::check::{choice, filled_in};
-use crate::config::field::{Field, Typed};
+use crate::config::field::{Field, Required, Typed};
 use crate::config::problem::Reported;
 use crate::config::raw::RawConfig;
 use crate::config::raw::access::RawAccess;
-use crate::config::raw::idp::RawIdp;
+use crate::config::raw::idp::{CLIENT_AUTHENTICATIONS, RawIdp};
 use crate::config::stanza::Reading;
 use crate::config::values::Pair;
 use crate::idp::{ClientAuthentication, IdpSettings};
@@ -30,7 +30,7 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
     let client_authentication = choice::of(
         raw.client_authentication,
         ClientAuthentication::Basic,
-        &[("basic", ClientAuthentication::Basic), ("post", ClientAuthentication::Post)],
+        &CLIENT_AUTHENTICATIONS,
         reading,
     );
     let scopes = scopes(raw.scopes, reading);
@@ -51,13 +51,13 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
 
 /// Rules about groups need a claim that tells them; otherwise they would lock everyone out in silence.
 pub(super) fn groups_are_told(raw: &RawConfig, reading: &mut Reading) -> Result<(), Reported> {
-    let (Field::LeftOut(_), Field::Given(resources)) = (&raw.idp.groups_claim, &raw.resources)
+    let (Field::LeftOut(_), Field::Given(resources)) = (&raw.idp.groups_claim, &raw.resources.0)
     else {
         return Ok(());
     };
     let mut result = Ok(());
     for resource in &resources.value {
-        let Field::Given(Typed { value: RawAccess::Entries(entries), .. }) = &resource.access
+        let Field::Given(Typed { value: RawAccess::Entries(entries), .. }) = &resource.access.0
         else {
             continue;
         };
@@ -73,7 +73,7 @@ pub(super) fn groups_are_told(raw: &RawConfig, reading: &mut Reading) -> Result<
     result
 }
 
-fn issuer(field: Field<String>, http: Http, reading: &mut Reading) -> Result<String, Reported> {
+fn issuer(field: Required<String>, http: Http, reading: &mut Reading) -> Result<String, Reported> {
     let typed = field.required(
         &mut reading.problems,
         "it is where people log in, and what its tokens are checked against",
@@ -121,7 +121,7 @@ fn parse_issuer(text: &str, http: Http) -> Result<(), NotIssuer> {
     }
 }
 
-fn client_id(field: Field<String>, reading: &mut Reading) -> Result<String, Reported> {
+fn client_id(field: Required<String>, reading: &mut Reading) -> Result<String, Reported> {
     let typed = field.required(
         &mut reading.problems,
         "the provider must know who asks",
@@ -132,7 +132,7 @@ fn client_id(field: Field<String>, reading: &mut Reading) -> Result<String, Repo
 }
 
 fn scopes(
-    field: Field<Vec<Typed<String>>>,
+    field: Required<Vec<Typed<String>>>,
     reading: &mut Reading,
 ) -> Result<Vec<String>, Reported> {
     let list = field.required(&mut reading.problems, "it is asked for at login", LOGIN_SCOPES)?;
@@ -173,7 +173,7 @@ fn parameters(
 }
 
 fn user_key(
-    field: Field<Vec<Typed<String>>>,
+    field: Required<Vec<Typed<String>>>,
     reading: &mut Reading,
 ) -> Result<Vec<String>, Reported> {
     let list = field.required(&mut reading.problems, "it tells people apart", "add [sub]")?;

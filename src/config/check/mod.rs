@@ -20,8 +20,8 @@ pub(super) use sealing_keys::SAMPLES;
 use crate::config::Config;
 use crate::config::field::{Field, Typed};
 use crate::config::problem::Reported;
-use crate::config::raw::RawConfig;
-use crate::config::raw::log::RawLog;
+use crate::config::raw::log::{self, RawLog};
+use crate::config::raw::{MOST_WORKERS, RawConfig};
 use crate::config::stanza::Reading;
 use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 
@@ -73,24 +73,8 @@ fn workers(field: Field<u64>, reading: &mut Reading) -> Result<NonZeroUsize, Rep
 }
 
 fn log(raw: RawLog, reading: &mut Reading) -> Result<LogSettings, Reported> {
-    let format = choice::of(
-        raw.format,
-        LogFormat::Json,
-        &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-        reading,
-    );
-    let level = choice::of(
-        raw.level,
-        LogLevel::Info,
-        &[
-            ("error", LogLevel::Error),
-            ("warn", LogLevel::Warn),
-            ("info", LogLevel::Info),
-            ("debug", LogLevel::Debug),
-            ("trace", LogLevel::Trace),
-        ],
-        reading,
-    );
+    let format = choice::of(raw.format, LogFormat::Json, &log::FORMATS, reading);
+    let level = choice::of(raw.level, LogLevel::Info, &log::LEVELS, reading);
     Ok(LogSettings { format: format?, level: level? })
 }
 
@@ -104,8 +88,3 @@ fn filled_in(typed: &Typed<String>, reading: &mut Reading) -> Result<(), Reporte
     }
     Ok(())
 }
-
-const MOST_WORKERS: NonZeroUsize = match NonZeroUsize::new(256) {
-    Some(most) => most,
-    None => NonZeroUsize::MIN,
-};

@@ -3,7 +3,7 @@
 use crate::authorization_server::RegistrationSettings;
 use crate::config::field::{Field, Typed};
 use crate::config::problem::Reported;
-use crate::config::raw::registration::RawRegistration;
+use crate::config::raw::registration::{EDITORS, RawRegistration};
 use crate::config::stanza::Reading;
 
 pub(super) fn check(
@@ -61,10 +61,6 @@ fn scheme(typed: &Typed<String>, earlier: &[String]) -> Result<(), (&'static str
     }
     Ok(())
 }
-
-/// Editors that register a redirect URI with a scheme of their own.
-const EDITORS: [&str; 8] =
-    ["cursor", "vscode", "vscode-insiders", "vscodium", "windsurf", "zed", "kiro", "trae"];
 
 const WEB: [&str; 2] = ["http", "https"];
 

@@ -2,7 +2,7 @@
 
 use crate::config::ResourceSettings;
 use crate::config::check::{access, filled_in};
-use crate::config::field::{Field, Typed};
+use crate::config::field::{Field, Required, Typed};
 use crate::config::problem::{Problem, Reported};
 use crate::config::raw::resource::RawResource;
 use crate::config::stanza::Reading;
@@ -13,7 +13,7 @@ use crate::wire::UpstreamUrl;
 
 /// The issuer, and the resources without two that could be taken for each other.
 pub(super) fn check(
-    resources: Field<Vec<RawResource>>,
+    resources: Required<Vec<RawResource>>,
     issuer: Field<String>,
     reading: &mut Reading,
 ) -> Result<(PublicUrl, Vec<ResourceSettings>), Reported> {
@@ -112,7 +112,7 @@ fn origin(url: &Url, reading: &mut Reading) -> Result<PublicUrl, Reported> {
     })
 }
 
-fn upstream(field: Field<String>, reading: &mut Reading) -> Result<UpstreamUrl, Reported> {
+fn upstream(field: Required<String>, reading: &mut Reading) -> Result<UpstreamUrl, Reported> {
     let typed = field.required(
         &mut reading.problems,
         "it is where the MCP server listens",

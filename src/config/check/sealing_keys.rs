@@ -1,7 +1,7 @@
 //! `sealing_keys:` what seals codes, tokens and client ids; the current key first.
 
 use crate::config::check::secret::fetch;
-use crate::config::field::{Field, Typed};
+use crate::config::field::{Required, Typed};
 use crate::config::problem::{Problem, Reported};
 use crate::config::raw::secret::SecretSource;
 use crate::config::stanza::Reading;
@@ -9,7 +9,7 @@ use crate::seal::KeyMaterial;
 use crate::secret::{Secret, same};
 
 pub(super) fn check(
-    field: Field<Vec<Typed<SecretSource>>>,
+    field: Required<Vec<Typed<SecretSource>>>,
     reading: &mut Reading,
 ) -> Result<Vec<KeyMaterial>, Reported> {
     let sources = field.required(

@@ -1,7 +1,11 @@
 //! `access:` of a resource: `any`, or a list of entries.
 
+use serde_json::json;
+
 use crate::config::field::{Field, Typed};
+use crate::config::form::Form;
 use crate::config::problem::{Reported, Spot};
+use crate::config::schema::{self, Schema};
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::tree::{Node, Value};
 use crate::config::values;
@@ -20,29 +24,43 @@ pub(in crate::config) struct RawAccessEntry {
     pub subjects: Field<Vec<Typed<String>>>,
 }
 
-pub(super) fn read(
-    spot: Spot,
-    node: Node,
-    reading: &mut Reading,
-) -> Result<Typed<RawAccess>, Reported> {
+pub(super) const ACCESS: Form<RawAccess> = Form::new(read, schema);
+
+fn read(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typed<RawAccess>, Reported> {
     if let Value::Text(_) = node.value {
         let word = values::text(spot, node, reading)?;
         let value = RawAccess::Word(word.value);
         return Ok(Typed { value, shown: word.shown, spot: word.spot });
     }
-    let Typed { value, shown, spot } = values::stanzas(spot, node, reading)?;
-    let entries = value.into_iter().map(|stanza| read_entry(stanza, reading)).collect();
-    Ok(Typed { value: RawAccess::Entries(entries), shown, spot })
+    let Typed { value, shown, spot } = values::stanzas(spot, node, read_entry, reading)?;
+    Ok(Typed { value: RawAccess::Entries(value), shown, spot })
 }
 
-fn read_entry(mut stanza: Stanza, reading: &mut Reading) -> RawAccessEntry {
-    let raw = RawAccessEntry {
+fn read_entry(stanza: &mut Stanza, reading: &mut Reading) -> RawAccessEntry {
+    RawAccessEntry {
         spot: stanza.spot().clone(),
-        groups: stanza.ask("groups", values::text_or_texts, reading),
-        emails: stanza.ask("emails", values::text_or_texts, reading),
-        email_domains: stanza.ask("email_domains", values::text_or_texts, reading),
-        subjects: stanza.ask("subjects", values::text_or_texts, reading),
-    };
-    stanza.close(reading);
-    raw
+        groups: stanza.ask("groups", "Any of these groups.", values::TEXT_OR_TEXTS, reading),
+        emails: stanza.ask("emails", "Any of these people.", values::TEXT_OR_TEXTS, reading),
+        email_domains: stanza.ask(
+            "email_domains",
+            "Everyone with an email address of one of these domains: what stands after the @.",
+            values::TEXT_OR_TEXTS.with_example("example.com"),
+            reading,
+        ),
+        subjects: stanza.ask(
+            "subjects",
+            "Any of these stable keys of people at the IdP.",
+            values::TEXT_OR_TEXTS,
+            reading,
+        ),
+    }
 }
+
+fn schema() -> Schema {
+    let something = json!({ "type": "object", "minProperties": 1 });
+    let entry = schema::with(schema::stanza(read_entry), something);
+    json!({ "anyOf": [schema::choice([ANYONE]), schema::at_least_one(&entry)] })
+}
+
+/// The word for everyone who can log in.
+pub(in crate::config) const ANYONE: &str = "any";

@@ -1,38 +1,102 @@
 //! `idp:` the identity provider. A preset's values stand in for keys that were left out.
 
-use crate::config::field::{Field, Typed};
+use serde_json::json;
+
+use crate::config::field::{Field, Required, Typed};
+use crate::config::form::Form;
 use crate::config::presets;
-use crate::config::raw::secret::{self, SecretSource};
+use crate::config::raw::secret::{SECRET, SecretSource};
+use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::values::{self, Pair};
+use crate::idp::ClientAuthentication;
 
 pub(in crate::config) struct RawIdp {
-    pub issuer: Field<String>,
-    pub client_id: Field<String>,
+    pub issuer: Required<String>,
+    pub client_id: Required<String>,
     pub client_secret: Field<SecretSource>,
     pub client_authentication: Field<String>,
-    pub scopes: Field<Vec<Typed<String>>>,
+    pub scopes: Required<Vec<Typed<String>>>,
     pub authorization_parameters: Field<Vec<Pair>>,
-    pub user_key: Field<Vec<Typed<String>>>,
+    pub user_key: Required<Vec<Typed<String>>>,
     /// Neither the operator nor the preset may know one.
     pub groups_claim: Field<String>,
     pub allow_insecure_http: Field<bool>,
 }
 
-pub(super) fn read(mut stanza: Stanza, reading: &mut Reading) -> RawIdp {
-    let preset = stanza.ask("preset", values::text, reading);
+pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawIdp {
+    let preset = stanza.ask(
+        presets::KEY,
+        "What is known of your provider: fills in the keys marked (preset), unless they are set here.",
+        PRESET.by_default(|| json!(presets::DEFAULT)),
+        reading,
+    );
     stanza.fall_back_on(presets::entries_of(preset, reading));
-    let raw = RawIdp {
-        issuer: stanza.ask("issuer", values::text, reading),
-        client_id: stanza.ask("client_id", values::text, reading),
-        client_secret: stanza.ask("client_secret", secret::read, reading),
-        client_authentication: stanza.ask("client_authentication", values::text, reading),
-        scopes: stanza.ask("scopes", values::texts, reading),
-        authorization_parameters: stanza.ask("authorization_parameters", values::pairs, reading),
-        user_key: stanza.ask("user_key", values::texts, reading),
-        groups_claim: stanza.ask("groups_claim", values::text, reading),
-        allow_insecure_http: stanza.ask("allow_insecure_http", values::flag, reading),
-    };
-    stanza.close(reading);
-    raw
+    RawIdp {
+        issuer: stanza.require(
+            "issuer",
+            "Exactly as in the provider's metadata, a slash at the end included. Some presets have it.",
+            values::TEXT.with_example("https://login.example.com"),
+            reading,
+        ),
+        client_id: stanza.require(
+            "client_id",
+            "As the provider shows it where this web application is registered.",
+            values::TEXT.with_example("mcp-doorman"),
+            reading,
+        ),
+        client_secret: stanza.ask(
+            "client_secret",
+            "Where the client secret comes from. Left out: a public client.",
+            SECRET,
+            reading,
+        ),
+        client_authentication: stanza.ask(
+            "client_authentication",
+            "How we prove who we are at the token endpoint. (preset)",
+            CLIENT_AUTHENTICATION,
+            reading,
+        ),
+        scopes: stanza.require(
+            "scopes",
+            "What is asked for at login; openid must be among them. (preset)",
+            values::TEXTS,
+            reading,
+        ),
+        authorization_parameters: stanza.ask(
+            "authorization_parameters",
+            "Sent with every login request, besides what OAuth prescribes.",
+            values::PAIRS.by_default(|| json!({})),
+            reading,
+        ),
+        user_key: stanza.require(
+            "user_key",
+            "Claims of the ID token whose values together are the stable key of a person. (preset)",
+            USER_KEY,
+            reading,
+        ),
+        groups_claim: stanza.ask(
+            "groups_claim",
+            "The claim of the ID token that lists the person's groups. (preset; some have none)",
+            values::TEXT,
+            reading,
+        ),
+        allow_insecure_http: stanza.ask(
+            "allow_insecure_http",
+            "Accept a plain http issuer that is not on loopback. Local testing only: the client secret travels unencrypted.",
+            values::FLAG.by_default(|| json!(false)),
+            reading,
+        ),
+    }
 }
+
+const PRESET: Form<String> = Form::new(values::text, || schema::choice(presets::names()));
+
+const CLIENT_AUTHENTICATION: Form<String> =
+    Form::new(values::text, || schema::choice(CLIENT_AUTHENTICATIONS.map(|(word, _)| word)));
+
+const USER_KEY: Form<Vec<Typed<String>>> =
+    Form::new(values::texts, || schema::at_least_one(&schema::text()));
+
+pub(in crate::config) const CLIENT_AUTHENTICATIONS: [(&str, ClientAuthentication); 2] =
+    [("basic", ClientAuthentication::Basic), ("post", ClientAuthentication::Post)];

@@ -9,17 +9,21 @@ pub(super) mod resource;
 pub(super) mod secret;
 pub(super) mod tokens;
 
-use crate::config::field::{Field, Typed};
-use crate::config::problem::Spot;
+use std::num::NonZeroUsize;
+
+use serde_json::json;
+
+use crate::config::field::{Field, Required, Typed};
+use crate::config::form::Form;
 use crate::config::raw::identity_headers::RawIdentityHeaders;
 use crate::config::raw::idp::RawIdp;
 use crate::config::raw::log::RawLog;
 use crate::config::raw::registration::RawRegistration;
-use crate::config::raw::resource::RawResource;
-use crate::config::raw::secret::SecretSource;
+use crate::config::raw::resource::{RESOURCES, RawResource};
+use crate::config::raw::secret::{SECRETS, SecretSource};
 use crate::config::raw::tokens::RawTokens;
+use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
-use crate::config::tree::Node;
 use crate::config::values;
 
 pub(super) struct RawConfig {
@@ -28,37 +32,84 @@ pub(super) struct RawConfig {
     pub workers: Field<u64>,
     pub log: RawLog,
     pub issuer: Field<String>,
-    pub resources: Field<Vec<RawResource>>,
+    pub resources: Required<Vec<RawResource>>,
     pub idp: RawIdp,
-    pub sealing_keys: Field<Vec<Typed<SecretSource>>>,
+    pub sealing_keys: Required<Vec<Typed<SecretSource>>>,
     pub tokens: RawTokens,
     pub registration: RawRegistration,
     pub identity_headers: RawIdentityHeaders,
     pub allowed_origins: Field<Vec<Typed<String>>>,
 }
 
-pub(super) fn read(document: Node, reading: &mut Reading) -> RawConfig {
-    let mut root = Stanza::open(Spot::document(), document, reading);
-    let raw = RawConfig {
-        listen: root.ask("listen", values::text, reading),
-        health_listen: health(root.stanza("health", reading), reading),
-        workers: root.ask("workers", values::whole, reading),
-        log: log::read(root.stanza("log", reading), reading),
-        issuer: root.ask("issuer", values::text, reading),
-        resources: root.ask("resources", resource::read_all, reading),
-        idp: idp::read(root.stanza("idp", reading), reading),
-        sealing_keys: root.ask("sealing_keys", secret::read_all, reading),
-        tokens: tokens::read(root.stanza("tokens", reading), reading),
-        registration: registration::read(root.stanza("registration", reading), reading),
-        identity_headers: identity_headers::read(root.stanza("identity_headers", reading), reading),
-        allowed_origins: root.ask("allowed_origins", values::texts, reading),
-    };
-    root.close(reading);
-    raw
+pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
+    RawConfig {
+        listen: root.ask(
+            "listen",
+            "Where the world is served, through your ingress. Default: \"[::]:8080\", or 0.0.0.0:8080 where there is no IPv6.",
+            values::TEXT.with_example("[::]:8080"),
+            reading,
+        ),
+        health_listen: root.stanza("health", "Probes and metrics.", read_health, reading),
+        workers: root.ask(
+            "workers",
+            "Threads that serve, 1 to 256. Default: one per processor that the container may use.",
+            WORKERS,
+            reading,
+        ),
+        log: root.stanza("log", "How the log is written.", log::read, reading),
+        issuer: root.ask(
+            "issuer",
+            "The name under which tokens are issued. Default: the origin of the first resource. Set it, with a path of its own, if several sidecars share a host name.",
+            values::TEXT.with_example("https://tools.example.com"),
+            reading,
+        ),
+        resources: root.require(
+            "resources",
+            "What is guarded: a public MCP URL each, and the server behind it.",
+            RESOURCES,
+            reading,
+        ),
+        idp: root.stanza("idp", "Where people log in.", idp::read, reading),
+        sealing_keys: root.require(
+            "sealing_keys",
+            "What seals everything that is handed out, the current key first; the others still open what they sealed. Make one with: openssl rand -base64 32",
+            SECRETS,
+            reading,
+        ),
+        tokens: root.stanza("tokens", "How long tokens last.", tokens::read, reading),
+        registration: root.stanza(
+            "registration",
+            "Which clients may register.",
+            registration::read,
+            reading,
+        ),
+        identity_headers: root.stanza(
+            "identity_headers",
+            "Names of the headers that tell your server who is calling. Whatever callers send under these names is removed.",
+            identity_headers::read,
+            reading,
+        ),
+        allowed_origins: root.ask(
+            "allowed_origins",
+            "Origins of web pages whose scripts may call, besides loopback ones and our own.",
+            values::TEXTS.by_default(|| json!([])),
+            reading,
+        ),
+    }
 }
 
-fn health(mut stanza: Stanza, reading: &mut Reading) -> Field<String> {
-    let listen = stanza.ask("listen", values::text, reading);
-    stanza.close(reading);
-    listen
+fn read_health(stanza: &mut Stanza, reading: &mut Reading) -> Field<String> {
+    stanza.ask(
+        "listen",
+        "For probes and metrics; not for the world. Default: \"[::]:9090\", or 0.0.0.0:9090 where there is no IPv6.",
+        values::TEXT.with_example("[::]:9090"),
+        reading,
+    )
 }
+
+const WORKERS: Form<u64> = Form::new(values::whole, || schema::whole(1, MOST_WORKERS.get()));
+
+pub(super) const MOST_WORKERS: NonZeroUsize = match NonZeroUsize::new(256) {
+    Some(most) => most,
+    None => NonZeroUsize::MIN,
+};

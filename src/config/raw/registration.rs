@@ -1,5 +1,7 @@
 //! `registration:` which clients may register.
 
+use serde_json::json;
+
 use crate::config::field::{Field, Typed};
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::values;
@@ -9,11 +11,23 @@ pub(in crate::config) struct RawRegistration {
     pub redirect_schemes: Field<Vec<Typed<String>>>,
 }
 
-pub(super) fn read(mut stanza: Stanza, reading: &mut Reading) -> RawRegistration {
-    let raw = RawRegistration {
-        dynamic: stanza.ask("dynamic", values::flag, reading),
-        redirect_schemes: stanza.ask("redirect_schemes", values::texts, reading),
-    };
-    stanza.close(reading);
-    raw
+pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawRegistration {
+    RawRegistration {
+        dynamic: stanza.ask(
+            "dynamic",
+            "Let MCP clients register themselves (RFC 7591). Most need it.",
+            values::FLAG.by_default(|| json!(true)),
+            reading,
+        ),
+        redirect_schemes: stanza.ask(
+            "redirect_schemes",
+            "URI schemes of redirect targets, besides https and http on loopback. Any program on a person's machine may claim one.",
+            values::TEXTS.by_default(|| json!(EDITORS)),
+            reading,
+        ),
+    }
 }
+
+/// Editors that register a redirect URI with a scheme of their own.
+pub(in crate::config) const EDITORS: [&str; 8] =
+    ["cursor", "vscode", "vscode-insiders", "vscodium", "windsurf", "zed", "kiro", "trae"];

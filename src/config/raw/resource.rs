@@ -1,38 +1,66 @@
 //! `resources:` a public MCP URL each, and the server behind it.
 
-use crate::config::field::{Field, Typed};
+use serde_json::json;
+
+use crate::config::field::{Field, Required, Typed};
+use crate::config::form::Form;
 use crate::config::problem::{Reported, Spot};
-use crate::config::raw::access::{self, RawAccess};
+use crate::config::raw::access::{ACCESS, RawAccess};
+use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::tree::Node;
 use crate::config::values;
 
 pub(in crate::config) struct RawResource {
-    pub url: Field<String>,
-    pub upstream: Field<String>,
+    pub url: Required<String>,
+    pub upstream: Required<String>,
     pub name: Field<String>,
-    pub access: Field<RawAccess>,
+    pub access: Required<RawAccess>,
     pub scopes: Field<Vec<Typed<String>>>,
 }
 
-pub(super) fn read_all(
+pub(super) const RESOURCES: Form<Vec<RawResource>> =
+    Form::new(read_all, || schema::at_least_one(&schema::stanza(read)));
+
+fn read_all(
     spot: Spot,
     node: Node,
     reading: &mut Reading,
 ) -> Result<Typed<Vec<RawResource>>, Reported> {
-    let Typed { value, shown, spot } = values::stanzas(spot, node, reading)?;
-    let resources = value.into_iter().map(|stanza| read(stanza, reading)).collect();
-    Ok(Typed { value: resources, shown, spot })
+    values::stanzas(spot, node, read, reading)
 }
 
-fn read(mut stanza: Stanza, reading: &mut Reading) -> RawResource {
-    let raw = RawResource {
-        url: stanza.ask("url", values::text, reading),
-        upstream: stanza.ask("upstream", values::text, reading),
-        name: stanza.ask("name", values::text, reading),
-        access: stanza.ask("access", access::read, reading),
-        scopes: stanza.ask("scopes", values::texts, reading),
-    };
-    stanza.close(reading);
-    raw
+fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawResource {
+    RawResource {
+        url: stanza.require(
+            "url",
+            "What people paste into their MCP client: https (http on loopback), exactly as the world reaches it.",
+            values::TEXT.with_example("https://tools.example.com/mcp"),
+            reading,
+        ),
+        upstream: stanza.require(
+            "upstream",
+            "Where the MCP server listens. Plain http, so keep it in the same pod or on the same host.",
+            values::TEXT.with_example("http://127.0.0.1:3000/mcp"),
+            reading,
+        ),
+        name: stanza.ask(
+            "name",
+            "Shown to people when they are asked for consent. Left out: the URL is shown.",
+            values::TEXT,
+            reading,
+        ),
+        access: stanza.require(
+            "access",
+            "Who may use it: any for everyone who can log in, or a list of entries. Any entry may match; within an entry every key must; of a key's values any may.",
+            ACCESS,
+            reading,
+        ),
+        scopes: stanza.ask(
+            "scopes",
+            "The scopes that a token needs here.",
+            values::TEXTS.by_default(|| json!([])),
+            reading,
+        ),
+    }
 }

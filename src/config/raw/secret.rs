@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use crate::config::field::{Field, Typed};
+use crate::config::form::Form;
 use crate::config::problem::{Problem, Reported, Spot};
+use crate::config::schema::{self, Schema};
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::tree::{Node, Value};
 use crate::config::values;
@@ -15,7 +19,12 @@ pub(in crate::config) enum SecretSource {
     Inline(Secret),
 }
 
-pub(super) fn read_all(
+pub(super) const SECRET: Form<SecretSource> = Form::new(read, schema);
+
+pub(super) const SECRETS: Form<Vec<Typed<SecretSource>>> =
+    Form::new(read_all, || schema::at_least_one(&schema()));
+
+fn read_all(
     spot: Spot,
     node: Node,
     reading: &mut Reading,
@@ -23,24 +32,36 @@ pub(super) fn read_all(
     values::list(spot, node, read, reading)
 }
 
-pub(super) fn read(
-    spot: Spot,
-    node: Node,
-    reading: &mut Reading,
-) -> Result<Typed<SecretSource>, Reported> {
+fn read(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typed<SecretSource>, Reported> {
     if !names_sources(&node.value) {
         return Err(reading.tell(
             Problem::at(&spot, "does not say where the secret comes from", SOURCES)
                 .because("a configuration is read by more people than a secret should be"),
         ));
     }
-    let mut stanza = Stanza::open(spot.clone(), node, reading);
-    let file = stanza.ask("file", values::text, reading);
-    let variable = stanza.ask("env", values::text, reading);
-    let inline = stanza.ask("insecure_inline", inline, reading);
-    stanza.close(reading);
-    let value = one_of(&spot, file, variable, inline, reading)?;
+    let sources = Stanza::read(spot.clone(), node, read_sources, reading);
+    let value = one_of(&spot, sources, reading)?;
     Ok(Typed { value, shown: None, spot })
+}
+
+type Sources = (Field<String>, Field<String>, Field<Secret>);
+
+fn read_sources(stanza: &mut Stanza, reading: &mut Reading) -> Sources {
+    (
+        stanza.ask("file", "The file that holds the secret.", values::TEXT, reading),
+        stanza.ask("env", "The environment variable that holds it.", values::TEXT, reading),
+        stanza.ask(
+            "insecure_inline",
+            "The secret itself, for trying things out: then this file is a secret too.",
+            Form::new(inline, schema::text),
+            reading,
+        ),
+    )
+}
+
+fn schema() -> Schema {
+    let one_source = json!({ "type": "object", "minProperties": 1, "maxProperties": 1 });
+    schema::with(schema::stanza(read_sources), one_source)
 }
 
 /// Anything but a map is most likely the secret itself, and so is a key without a value, as in
@@ -61,9 +82,7 @@ fn names_sources(value: &Value) -> bool {
 
 fn one_of(
     spot: &Spot,
-    file: Field<String>,
-    variable: Field<String>,
-    inline: Field<Secret>,
+    (file, variable, inline): Sources,
     reading: &mut Reading,
 ) -> Result<SecretSource, Reported> {
     match (file.optional()?, variable.optional()?, inline.optional()?) {
