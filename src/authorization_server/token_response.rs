@@ -38,7 +38,7 @@ pub fn tokens(
         return Err(NOT_ALLOWED);
     }
     let generation = grant.generations.newest();
-    let expires = now.after(server.lifetimes.access).min(grant.ends_at);
+    let expires = server.grants.access_expires(grant);
     let person = &grant.person;
     let access_token = AccessToken {
         grant: grant.id,

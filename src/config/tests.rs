@@ -150,7 +150,9 @@ fn what_was_left_out_has_its_default() {
     assert_eq!(config.issuer, PublicUrl::parse("https://tools.example.com").unwrap());
     assert_eq!(config.tokens.access, Duration::from_hours(1));
     assert_eq!(config.tokens.refresh, Duration::from_hours(14 * 24));
-    assert_eq!(config.tokens.grant, Duration::from_hours(12));
+    assert_eq!(config.tokens.grant, Duration::from_hours(90 * 24));
+    assert_eq!(config.tokens.recheck_after, Duration::from_hours(1));
+    assert_eq!(config.tokens.recheck_grace, Duration::from_hours(12));
     assert_eq!(config.resources[0].access, Access::Anyone);
     assert!(config.resources[0].scopes.is_empty());
     assert!(config.registration.dynamic);
@@ -227,8 +229,8 @@ fn every_preset_logs_people_in() {
         let config = loaded(&minimal_and(&format!("  preset: {name}")))
             .unwrap_or_else(|problems| panic!("{name}: {problems}"));
         assert!(config.idp.scopes.contains(&"openid".to_owned()), "{name}");
-        // We do not ask for the IdP's refresh tokens, and some refuse scopes that they don't know.
-        assert!(!config.idp.scopes.contains(&"offline_access".to_owned()), "{name}");
+        // Some providers refuse scopes that they don't know, so the general preset can't ask.
+        assert_eq!(config.idp.asks_for_refresh_token(), name != presets::DEFAULT, "{name}");
         assert!(!config.idp.user_key.is_empty(), "{name}");
     }
 }

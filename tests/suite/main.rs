@@ -18,6 +18,7 @@ mod login;
 mod logs;
 mod outages;
 mod proxying;
+mod recheck;
 mod refresh;
 mod registration;
 mod revocation;

@@ -104,7 +104,13 @@ impl Doorman {
             upstream_path: "/mcp",
             access: Access::Anyone,
             scopes: "tools:read tools:write",
-            lifetimes: Lifetimes { access: HOUR, refresh: 14 * DAY, grant: 90 * DAY },
+            lifetimes: Lifetimes {
+                access: HOUR,
+                refresh: 14 * DAY,
+                grant: 90 * DAY,
+                recheck_after: HOUR,
+                recheck_grace: 12 * HOUR,
+            },
             registration: RegistrationSettings {
                 dynamic: true,
                 redirect_schemes: vec!["cursor".to_owned()],
