@@ -99,7 +99,7 @@ async fn an_idp_that_does_not_say_logs_nobody_out() {
             doorman.call(&login.tokens.access).await.assert_status(200);
         }
         // 13 h after the IdP's last word nobody goes on, and nobody is logged out.
-        doorman.later(HOUR);
+        doorman.later(HOUR + MINUTE);
         let answer = refresh(&doorman, &mut login).await;
         answer.assert_error(503, "temporarily_unavailable");
         assert!(!answer.header("retry-after").is_empty());
@@ -212,7 +212,7 @@ async fn groups_are_read_anew_and_the_rules_are_asked_again() {
     doorman.call(&login.tokens.access).await.assert_status(200);
     let told = doorman.upstream().only_request();
     doorman.idp().sign_in(Person { groups: json!(["new"]), ..Person::alice() });
-    doorman.later(HOUR);
+    doorman.later(HOUR + MINUTE);
     let refused = refresh(&doorman, &mut login).await;
 
     assert_eq!(told.values("x-forwarded-groups"), ["mcp-users,new"]);
