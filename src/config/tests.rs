@@ -6,6 +6,7 @@ mod schema;
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -191,6 +192,23 @@ fn secrets_come_without_the_newline_at_their_end() {
 }
 
 #[test]
+fn a_sealing_key_that_every_user_may_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sealing-key");
+    fs::write(&file, key("current")).unwrap();
+    let yaml = minimal_and("").replace("/run/secrets/doorman/sealing-key", file.to_str().unwrap());
+    let with_mode = |mode| {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        loaded(&yaml)
+    };
+
+    let told = with_mode(0o644).unwrap_err().to_string();
+    assert!(told.contains("every user of this machine may read"), "{told}");
+    assert!(told.contains(&format!("fix: chmod 600 {}", file.display())), "{told}");
+    with_mode(0o600).unwrap();
+}
+
+#[test]
 fn a_variable_cannot_become_yaml() {
     let config = loaded(&minimal_and("  groups_claim: ${HOSTILE}")).unwrap();
 
@@ -255,6 +273,7 @@ fn files_that_were_not_given_are_read_from_the_disk() {
         .replace("/run/secrets/doorman/sealing-key", &sealing_key.display().to_string());
     fs::write(&config, yaml).unwrap();
     fs::write(&sealing_key, key("on disk")).unwrap();
+    fs::set_permissions(&sealing_key, fs::Permissions::from_mode(0o600)).unwrap();
 
     assert!(load(&config, &Environment::of_this_process()).is_ok());
 }

@@ -72,7 +72,7 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
         idp: root.stanza("idp", "Where people log in.", idp::read, reading),
         sealing_keys: root.require(
             "sealing_keys",
-            "What seals everything that is handed out, the current key first; the others still open what they sealed. Make one with: openssl rand -base64 32",
+            "What seals everything that is handed out, the current key first; the others still open what they sealed. Make one with: mcp-doorman key",
             SECRETS,
             reading,
         ),
