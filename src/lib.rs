@@ -22,6 +22,7 @@ pub mod idp;
 pub mod pages;
 
 // What all of them stand on.
+pub mod budget;
 pub mod chance;
 pub mod clock;
 pub mod oauth;

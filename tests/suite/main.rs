@@ -8,6 +8,7 @@
 
 mod attacks;
 mod authorization_code;
+mod budgets;
 mod canary;
 mod challenge;
 mod consent;

@@ -6,6 +6,7 @@ mod identity_headers;
 mod idp;
 mod listen;
 mod origins;
+mod proxies;
 mod registration;
 mod resources;
 mod sealing_keys;
@@ -38,6 +39,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let registration = registration::check(raw.registration, reading);
     let identity_headers = identity_headers::check(raw.identity_headers, reading);
     let allowed_origins = origins::check(raw.allowed_origins, reading);
+    let trusted_proxies = proxies::check(raw.trusted_proxies, reading);
 
     let ((listen, health), (issuer, resources), ()) = (listeners?, public?, groups_are_told?);
     Ok(Config {
@@ -53,6 +55,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
         registration: registration?,
         identity_headers: identity_headers?,
         allowed_origins: allowed_origins?,
+        trusted_proxies: trusted_proxies?,
     })
 }
 

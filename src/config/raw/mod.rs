@@ -39,6 +39,7 @@ pub(super) struct RawConfig {
     pub registration: RawRegistration,
     pub identity_headers: RawIdentityHeaders,
     pub allowed_origins: Field<Vec<Typed<String>>>,
+    pub trusted_proxies: Field<Vec<Typed<String>>>,
 }
 
 pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
@@ -92,6 +93,12 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
         allowed_origins: root.ask(
             "allowed_origins",
             "Origins of web pages whose scripts may call, besides loopback ones and our own.",
+            values::TEXTS.by_default(|| json!([])),
+            reading,
+        ),
+        trusted_proxies: root.ask(
+            "trusted_proxies",
+            "Addresses of the proxies in front, as ranges: their X-Forwarded-For says where callers come from, which counts for budgets and logs alone.",
             values::TEXTS.by_default(|| json!([])),
             reading,
         ),

@@ -255,7 +255,7 @@ fn the_example_names_its_schema() {
 }
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 43] = [
+const FOR_CHECK_ONLY: [&str; 44] = [
     "access_groups_without_claim",
     "allowed_origins",
     "duplicate_keys",
@@ -295,6 +295,7 @@ const FOR_CHECK_ONLY: [&str; 43] = [
     "secret_file_missing",
     "secret_variable_empty",
     "secret_variable_unset",
+    "trusted_proxies",
     "upstream_not_http",
     "upstream_with_password",
     "variable_malformed",

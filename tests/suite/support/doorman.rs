@@ -20,7 +20,7 @@ use mcp_doorman::seal::KeyMaterial;
 use mcp_doorman::secret::Secret;
 use mcp_doorman::server::ListenAddress;
 use mcp_doorman::telemetry::{self, LogFormat, LogLevel, LogSettings};
-use mcp_doorman::wire::UpstreamUrl;
+use mcp_doorman::wire::{TrustedProxies, UpstreamUrl};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -72,6 +72,7 @@ pub struct Builder {
     user_key: &'static str,
     log_level: LogLevel,
     workers: usize,
+    trusted_proxies: TrustedProxies,
 }
 
 /// A client with a code in its hand.
@@ -119,6 +120,7 @@ impl Doorman {
             user_key: "sub",
             log_level: LogLevel::Debug,
             workers: 2,
+            trusted_proxies: TrustedProxies::default(),
         }
     }
 
@@ -361,6 +363,12 @@ impl Builder {
         self
     }
 
+    /// Behind an ingress that says in `X-Forwarded-For` who calls.
+    pub fn behind_a_proxy(mut self) -> Self {
+        self.trusted_proxies = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()]);
+        self
+    }
+
     pub fn log_level(mut self, level: LogLevel) -> Self {
         self.log_level = level;
         self
@@ -435,6 +443,7 @@ impl Builder {
                 groups: HeaderName::from_static("x-forwarded-groups"),
             },
             allowed_origins: vec![HeaderValue::from_static("https://inspector.example.com")],
+            trusted_proxies: self.trusted_proxies.clone(),
         }
     }
 
