@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::app::{StartFault, Surroundings, redirect_uri};
@@ -38,6 +39,7 @@ pub fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, Star
         Arc::clone(&revocations),
         config.tokens,
         clock.clone(),
+        Handle::current(),
     );
     let idp = Arc::new(Idp::new(
         config.idp.clone(),
@@ -52,7 +54,6 @@ pub fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, Star
         issuer: config.issuer.clone(),
         resources: config.resources.iter().map(resource).collect(),
         registration: config.registration.clone(),
-        lifetimes: config.tokens,
         cookies: Cookies::of(&config.issuer),
         ring,
         grants: grants.clone(),

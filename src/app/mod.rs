@@ -18,6 +18,7 @@ use crate::authorization_server::{CALLBACK, endpoint};
 use crate::chance::{Chance, NoEntropy};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::grants::Grants;
 use crate::outbound::idp::NoConnection;
 use crate::pages::BrokenTemplate;
 use crate::protected_resource::NotReady;
@@ -61,6 +62,7 @@ pub struct Running {
     public: server::Running,
     health: server::Running,
     readiness: Arc<Readiness>,
+    grants: Grants,
     background: Vec<JoinHandle<()>>,
 }
 
@@ -105,14 +107,14 @@ pub async fn start_on(
     let tasks: [Task; 3] = [
         Box::pin(background::find_idp(idp)),
         Box::pin(background::await_upstreams(upstreams, Arc::clone(&readiness))),
-        Box::pin(background::confirm_generations(grants, seen)),
+        Box::pin(background::confirm_generations(grants.clone(), seen)),
     ];
     let background = tasks
         .into_iter()
         .map(|task| tokio::spawn(task.with_subscriber(surroundings.log.clone())))
         .collect();
     announce(&config, public.address(), health.address());
-    Ok(Running { public, health, readiness, background })
+    Ok(Running { public, health, readiness, grants, background })
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -131,6 +133,7 @@ impl Running {
         self.readiness.stopping();
         let drained = self.public.drain(DRAIN).await;
         self.health.drain(DRAIN).await;
+        self.grants.rechecks_are_over().await;
         for task in &self.background {
             task.abort();
         }

@@ -38,10 +38,11 @@ pub async fn refresh(
                     );
                     BAD_TOKEN
                 }
-                AdvanceFault::Unvouched | AdvanceFault::Store(_) => UNAVAILABLE,
+                AdvanceFault::Unvouched | AdvanceFault::TookTooLong => IDP_SILENT,
+                AdvanceFault::Store(_) => UNAVAILABLE,
             }
         })?;
-    let issued = token_response::tokens(server, client, &grant, &resource, &scopes, arrival.at)?;
+    let issued = token_response::tokens(server, client, &grant, &resource, &scopes)?;
     tracing::info!(
         request_id = %arrival.id,
         client_id = %client.digest,
@@ -63,6 +64,10 @@ fn narrowed(granted: &Scopes, offered: &Scopes, asked: Option<&str>) -> Result<S
     Ok(if known.is_empty() { granted.clone() } else { granted.intersection(&known) })
 }
 
+const IDP_SILENT: Refused = Refused::unavailable(
+    "idp",
+    "the identity provider does not answer, try again in a few seconds",
+);
 const NO_TOKEN: Refused = Refused::new(ErrorCode::InvalidRequest, "refresh_token is missing");
 const BAD_TOKEN: Refused = Refused::new(
     ErrorCode::InvalidGrant,

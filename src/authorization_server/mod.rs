@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use crate::browser::Cookies;
 use crate::chance::Chance;
-use crate::grants::{Grants, Lifetimes};
+use crate::grants::Grants;
 use crate::idp::Idp;
 use crate::oauth::PublicUrl;
 use crate::pages::Pages;
@@ -50,7 +50,6 @@ pub struct AuthorizationServer {
     pub issuer: PublicUrl,
     pub resources: Vec<Arc<Resource>>,
     pub registration: RegistrationSettings,
-    pub lifetimes: Lifetimes,
     pub cookies: Cookies,
     pub ring: Arc<KeyRing>,
     pub grants: Grants,

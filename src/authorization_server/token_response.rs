@@ -1,14 +1,11 @@
 //! The answer of the token endpoint: tokens for a grant as it stands (RFC 6749 §5.1).
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use crate::authorization_server::AuthorizationServer;
 use crate::authorization_server::clients::Client;
 use crate::authorization_server::error::{Refused, UNAVAILABLE};
-use crate::clock::Timestamp;
-use crate::grants::Grant;
+use crate::grants::{AccessTime, Grant};
 use crate::oauth::{ErrorCode, Scopes};
 use crate::policy::Resource;
 use crate::token::sealed::{ACCESS_TOKEN, AccessToken, REFRESH_TOKEN, RefreshToken};
@@ -33,21 +30,20 @@ pub fn tokens(
     grant: &Grant,
     resource: &Resource,
     scopes: &Scopes,
-    now: Timestamp,
 ) -> Result<Issued, Refused> {
     // The rules may have changed since the login.
     if !resource.access.admits(&grant.person) {
         return Err(NOT_ALLOWED);
     }
     let generation = grant.generations.newest();
-    let expires = server.grants.access_expires(grant);
+    let AccessTime { expires, told } = server.grants.access_time(grant);
     let person = &grant.person;
     let access_token = AccessToken {
         grant: grant.id,
         generation,
         client: grant.client,
         resource: resource.digest,
-        expires: expires.after(ALLOWANCE),
+        expires,
         scopes: scopes.clone(),
         key: person.key.clone(),
         email: person.email.clone(),
@@ -59,7 +55,7 @@ pub fn tokens(
     Ok(Issued {
         access_token: server.ring.seal(&ACCESS_TOKEN, &access_token).map_err(seal)?,
         token_type: "Bearer",
-        expires_in: now.until(expires).as_secs(),
+        expires_in: told.as_secs(),
         refresh_token: if client.refreshes {
             Some(server.ring.seal(&REFRESH_TOKEN, &refresh_token).map_err(seal)?)
         } else {
@@ -74,10 +70,6 @@ fn fits(groups: &[String]) -> bool {
     groups.iter().map(|group| group.len() + 1).sum::<usize>() <= MOST_GROUP_BYTES
 }
 
-/// How much longer an access token is good than its client is told: for its way back to us, and because both
-/// sides count whole seconds. Python's clients refresh only when the time that they were told is over; a 401
-/// before that makes them ask for a login.
-const ALLOWANCE: Duration = Duration::from_secs(5);
 const MOST_GROUP_BYTES: usize = 120;
 const NOT_ALLOWED: Refused =
     Refused::new(ErrorCode::InvalidGrant, "the person may no longer use this resource");

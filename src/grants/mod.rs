@@ -12,6 +12,8 @@ pub mod vouch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use crate::clock::{Clock, Timestamp};
 use crate::idp::{Idp, LoggedIn};
 use crate::oauth::{ClientDigest, Scopes};
@@ -19,6 +21,7 @@ use crate::seal::KeyRing;
 use crate::store::{Created, Store, StoreFault, Swap, Version};
 
 use generations::{Generations, Judgement};
+use recheck::Asking;
 pub use revocations::Revocations;
 pub use row::{Grant, GrantId, GrantState};
 use vouch::Vouch;
@@ -46,6 +49,19 @@ pub struct Grants {
     revocations: Arc<Revocations>,
     lifetimes: Lifetimes,
     clock: Clock,
+    asking: Asking,
+    /// Where what must not end with a connection goes on.
+    background: Handle,
+}
+
+/// Of an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessTime {
+    pub expires: Timestamp,
+    /// How long from now its client is told that it lives: less, for its way back to us, and because both
+    /// sides count whole seconds. Python's clients refresh only when the time that they were told is over;
+    /// a 401 before that makes them ask for a login. Zero if there is no time left.
+    pub told: Duration,
 }
 
 /// A row as it was read; changing it needs it to be still the same.
@@ -95,6 +111,9 @@ pub enum AdvanceFault {
     /// The IdP has not vouched for the person for too long, and does not answer now.
     #[error("the IdP does not say whether the person may go on")]
     Unvouched,
+    /// It is being found out whether the person may go on; the client may come back.
+    #[error("asking the IdP takes too long")]
+    TookTooLong,
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
@@ -106,8 +125,10 @@ impl Grants {
         revocations: Arc<Revocations>,
         lifetimes: Lifetimes,
         clock: Clock,
+        background: Handle,
     ) -> Self {
-        Self { store, ring, revocations, lifetimes, clock }
+        let asking = Asking::default();
+        Self { store, ring, revocations, lifetimes, clock, asking, background }
     }
 
     /// Write the row of a grant whose code is about to be sent to the client.
@@ -117,7 +138,7 @@ impl Grants {
         let ends_at = now.after(self.lifetimes.grant);
         let ends_at = match vouch.refresh_token {
             Some(_) => ends_at,
-            None => ends_at.min(vouch.holds_until(&self.lifetimes)),
+            None => ends_at.min(vouch.holds_until(&self.lifetimes, now)),
         };
         let grant = Grant {
             id: new.id,
@@ -188,16 +209,15 @@ impl Grants {
                 return Err(AdvanceFault::Ended);
             }
             let id = read.grant.id;
-            let next = match read.grant.generations.judge(presented, now) {
-                Judgement::Repeat => read.grant.generations,
-                Judgement::Advance => read.grant.generations.next(presented, now),
-                Judgement::Theft => {
-                    self.end(id).await?;
-                    return Err(AdvanceFault::Theft);
-                }
+            let judgement = read.grant.generations.judge(presented, now);
+            let Some(next) = read.grant.generations.after(judgement, presented, now) else {
+                self.end(id).await?;
+                return Err(AdvanceFault::Theft);
             };
-            if read.grant.vouch.is_stale(&self.lifetimes, now) {
-                if let Some(grant) = self.recheck(idp, read, next).await? {
+            let vouch = &read.grant.vouch;
+            let must_ask = judgement == Judgement::Ahead && vouch.refresh_token.is_some();
+            if must_ask || vouch.is_stale(&self.lifetimes, now) {
+                if let Some(grant) = self.recheck(idp, read, presented).await? {
                     return Ok(grant);
                 }
             } else if next == read.grant.generations {
@@ -214,20 +234,30 @@ impl Grants {
         Err(AdvanceFault::Store(StoreFault))
     }
 
-    /// When an access token that is issued now for `grant` expires.
-    pub fn access_expires(&self, grant: &Grant) -> Timestamp {
-        let usual = self.clock.now().after(self.lifetimes.access);
-        usual.min(grant.vouch.holds_until(&self.lifetimes)).min(grant.ends_at)
+    /// Of an access token that is issued now for `grant`.
+    pub fn access_time(&self, grant: &Grant) -> AccessTime {
+        let now = self.clock.now();
+        let usual = now.after(self.lifetimes.access).after(ALLOWANCE);
+        let vouched = grant.vouch.holds_until(&self.lifetimes, now);
+        let expires = usual.min(vouched).min(grant.ends_at);
+        let left = now.until(expires);
+        // Of what is about to end nothing is taken away.
+        let told = if left > ALLOWANCE { left.saturating_sub(ALLOWANCE) } else { left };
+        AccessTime { expires, told: told.min(self.lifetimes.access) }
     }
 
     /// The newest access token was seen: what came before it is no longer needed for a retry.
     pub async fn confirm(&self, id: GrantId, generation: u32) -> Result<(), StoreFault> {
-        let Some(read) = self.read(id).await? else { return Ok(()) };
-        if let Some(generations) = read.grant.generations.confirmed(generation) {
-            // Lost to a refresh: then the confirmation is out of date anyway.
-            self.swap(&Grant { generations, ..read.grant }, read.version).await?;
+        for _ in 0..MOST_TRIES {
+            let Some(read) = self.read(id).await? else { return Ok(()) };
+            let confirmed = read.grant.generations.confirmed(generation);
+            let Some(generations) = confirmed else { return Ok(()) };
+            let confirmed = Grant { generations, ..read.grant };
+            if let Swap::Done(_) = self.swap(&confirmed, read.version).await? {
+                return Ok(());
+            }
         }
-        Ok(())
+        Err(StoreFault)
     }
 
     /// End the grant. Its access tokens are refused from now on; its row stays, so that a late replay
@@ -241,7 +271,9 @@ impl Grants {
             if read.grant.state == GrantState::Ended {
                 return Ok(());
             }
-            let ended = Grant { state: GrantState::Ended, ..read.grant };
+            // What could still ask the IdP goes with it.
+            let vouch = Vouch { refresh_token: None, ..read.grant.vouch };
+            let ended = Grant { state: GrantState::Ended, vouch, ..read.grant };
             if let Swap::Done(_) = self.swap(&ended, read.version).await? {
                 return Ok(());
             }
@@ -271,6 +303,7 @@ impl Grants {
 
 /// From our redirect to the client's token request.
 pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
+const ALLOWANCE: Duration = Duration::from_secs(5);
 const CLOCK_LEEWAY: Duration = Duration::from_mins(5);
 const MOST_TRIES: usize = 16;
 
@@ -346,7 +379,8 @@ mod tests {
         };
         let ring = Arc::new(KeyRing::new(&key, &[], &issuer).unwrap());
         let revocations = Arc::new(Revocations::new(clock.clone()));
-        let grants = Grants::new(store, ring, revocations, lifetimes, clock.clone());
+        let grants =
+            Grants::new(store, ring, revocations, lifetimes, clock.clone(), Handle::current());
         let person = Identity { key: "alice-7f3a".to_owned(), email: None, groups: Vec::new() };
         let new = NewGrant {
             id: GRANT,

@@ -47,26 +47,31 @@ impl Vouch {
     }
 
     /// Until when access tokens may live: who leaves is out after `recheck_after`, and an IdP that was
-    /// asked and is down logs nobody out for `recheck_grace` more.
-    pub fn holds_until(&self, lifetimes: &Lifetimes) -> Timestamp {
+    /// asked and is down logs nobody out for `recheck_grace` more. Even then each token is short, so that
+    /// the IdP is asked again soon.
+    pub fn holds_until(&self, lifetimes: &Lifetimes, now: Timestamp) -> Timestamp {
+        let word = self.last_ok.after(lifetimes.recheck_after);
         match (&self.refresh_token, self.asked_in_vain) {
             (None, _) => self.last_ok.after(lifetimes.recheck_grace),
-            (Some(_), false) => self.last_ok.after(lifetimes.recheck_after),
-            (Some(_), true) => self.longest(lifetimes),
+            (Some(_), false) => word,
+            (Some(_), true) => {
+                word.after(lifetimes.recheck_grace).min(now.after(lifetimes.recheck_after))
+            }
         }
     }
 
-    /// After this, only an IdP that says yes lets the person go on.
-    pub fn longest(&self, lifetimes: &Lifetimes) -> Timestamp {
-        self.last_ok.after(lifetimes.recheck_after).after(lifetimes.recheck_grace)
+    /// Is the IdP's last word still good, however short?
+    pub fn word_holds(&self, lifetimes: &Lifetimes, now: Timestamp) -> bool {
+        now < self.last_ok.after(lifetimes.recheck_after)
     }
 
     /// Must the IdP be asked before new tokens are issued? As soon as they would live for less than half
-    /// of what they could.
+    /// of what they could, and if its word is from the future: then our clock was wrong.
     pub fn is_stale(&self, lifetimes: &Lifetimes, now: Timestamp) -> bool {
         let enough = lifetimes.access.min(lifetimes.recheck_after) / 2;
         let fresh = lifetimes.recheck_after.saturating_sub(enough);
-        self.refresh_token.is_some() && self.last_ok.after(fresh) <= now
+        let is_fresh = (self.last_ok..self.last_ok.after(fresh)).contains(&now);
+        self.refresh_token.is_some() && !is_fresh
     }
 }
 
@@ -94,11 +99,21 @@ mod tests {
     fn tokens_never_outlive_the_word_of_the_idp() {
         let hourly = lifetimes(HOUR, HOUR);
 
-        assert_eq!(vouch().holds_until(&hourly), LOGIN.after(HOUR));
-        let in_vain = Vouch { asked_in_vain: true, ..vouch() };
-        assert_eq!(in_vain.holds_until(&hourly), LOGIN.after(HOUR * 13));
+        let now = LOGIN.after(MINUTE * 59);
+        assert_eq!(vouch().holds_until(&hourly, now), LOGIN.after(HOUR));
         let unasked = Vouch { refresh_token: None, ..vouch() };
-        assert_eq!(unasked.holds_until(&hourly), LOGIN.after(HOUR * 12));
+        assert_eq!(unasked.holds_until(&hourly, now), LOGIN.after(HOUR * 12));
+    }
+
+    /// One blip does not hand out a token that nobody asks about for half a day.
+    #[test]
+    fn what_is_issued_in_vain_is_short() {
+        let daily = lifetimes(HOUR * 24, HOUR);
+        let in_vain = Vouch { asked_in_vain: true, ..vouch() };
+
+        let at = |now: Timestamp| in_vain.holds_until(&daily, now);
+        assert_eq!(at(LOGIN.after(MINUTE * 40)), LOGIN.after(MINUTE * 100));
+        assert_eq!(at(LOGIN.after(HOUR * 12 + MINUTE * 30)), LOGIN.after(HOUR * 13));
     }
 
     #[test]
@@ -114,6 +129,14 @@ mod tests {
             assert!(!vouch().is_stale(&lifetimes, just_before), "{access:?}");
             assert!(vouch().is_stale(&lifetimes, LOGIN.after(stale_from)), "{access:?}");
         }
+    }
+
+    /// A login while the clock was ten days ahead is not left alone for ten days.
+    #[test]
+    fn a_word_from_the_future_is_asked_for_again() {
+        let yesterday = Timestamp::from_seconds(LOGIN.seconds() - 86_400);
+
+        assert!(vouch().is_stale(&lifetimes(HOUR, HOUR), yesterday));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The code that the IdP sent back, spent for an identity (OIDC Core §3.1.3).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::idp::Idp;
 use crate::idp::id_token::Expected;
@@ -31,13 +32,16 @@ impl Idp {
             ("redirect_uri", &self.redirect_uri),
             ("code_verifier", &login.verifier()),
         ];
-        let tokens = self.ask_for_tokens(&discovered, &grant).await?;
+        let answer = self.ask_for_tokens(&discovered, &grant, LONGEST_WAIT).await;
+        let tokens = answer.tokens?;
         let id_token =
-            tokens.id_token.ok_or(LoginFault::Garbled("no id_token beside the access_token"))?;
+            tokens.id.ok_or(LoginFault::Garbled("no id_token beside the access_token"))?;
         let nonce = login.nonce();
         let expected = Expected::Nonce(&nonce);
-        let person =
-            self.read_id_token(&id_token, &tokens.access_token, expected, &discovered).await?;
-        Ok(LoggedIn { person, refresh_token: tokens.refresh_token })
+        let person = self.read_id_token(&id_token, &tokens.access, expected, &discovered).await?;
+        Ok(LoggedIn { person, refresh_token: answer.refresh_token })
     }
 }
+
+/// A person is waiting in front of a browser.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::clock::Clock;
 use crate::outbound::IdpConnection;
@@ -42,6 +42,8 @@ pub struct Idp {
     refresh_from: AtomicU64,
     /// Seconds since 1970: nobody is asked about before, because the IdP did not answer.
     silent_until: AtomicU64,
+    /// Held by each that asks about a person again.
+    rechecks: Semaphore,
 }
 
 impl Idp {
@@ -62,6 +64,7 @@ impl Idp {
             asked: AtomicU64::new(0),
             refresh_from: AtomicU64::new(0),
             silent_until: AtomicU64::new(0),
+            rechecks: Semaphore::new(recheck::MOST_RECHECKS),
         }
     }
 

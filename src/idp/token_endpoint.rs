@@ -2,12 +2,14 @@
 //! answer is read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response};
 use serde::Deserialize;
+use serde_json::Value;
 use url::form_urlencoded;
 
 use crate::idp::identity::ClaimFault;
@@ -23,8 +25,6 @@ pub enum LoginFault {
     Discovery(#[from] Arc<DiscoveryFault>),
     #[error("the IdP's token endpoint is unreachable: {0}")]
     Unreachable(#[from] Unreachable),
-    #[error("the IdP did not answer a moment ago")]
-    Silent,
     /// The status and the registered error code; the rest of what it said stays unsaid.
     #[error("the IdP's token endpoint answered {status} {error:?}")]
     Refused { status: u16, error: String },
@@ -41,44 +41,54 @@ impl LoginFault {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Discovery(fault) => fault.is_passing(),
-            Self::Unreachable(_) | Self::Silent => true,
+            Self::Unreachable(_) => true,
             Self::Refused { status, .. } => *status >= 500 || *status == 429,
             Self::Garbled(_) | Self::IdToken(_) | Self::Claims(_) => false,
         }
     }
 }
 
-/// What the IdP gave. A refresh may bring no new ID token (OIDC Core §12.2).
+/// What the IdP answered.
 #[derive(Debug)]
-#[expect(clippy::struct_field_names, reason = "the names of RFC 6749 §5.1")]
-pub(super) struct Tokens {
-    pub access_token: String,
-    pub id_token: Option<String>,
+pub(super) struct Answer {
+    /// Whatever else is wrong with the answer: the one that was sent may be worthless now.
     pub refresh_token: Option<Secret>,
+    pub tokens: Result<Tokens, LoginFault>,
 }
 
-#[derive(Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the names of RFC 6749 §5.1")]
-struct TokenAnswer {
-    access_token: String,
-    id_token: Option<String>,
-    refresh_token: Option<String>,
+#[derive(Debug)]
+pub(super) struct Tokens {
+    pub access: String,
+    /// A refresh may bring none (OIDC Core §12.2).
+    pub id: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct ErrorAnswer {
-    error: String,
+/// RFC 6749 §5.1 and §5.2, each member whatever it is.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Body {
+    access_token: Value,
+    id_token: Value,
+    refresh_token: Value,
+    error: Value,
 }
 
 impl Idp {
-    /// Present `grant`, the parameters of its kind.
+    /// Present `grant`, the parameters of its kind, and wait for the whole answer.
     pub(super) async fn ask_for_tokens(
         &self,
         discovered: &Discovered,
         grant: &[(&str, &str)],
-    ) -> Result<Tokens, LoginFault> {
-        let request = token_request(&self.settings, discovered, grant)?;
-        read_answer(&self.connection.send(request).await?)
+        within: Duration,
+    ) -> Answer {
+        let asked = async {
+            let request = token_request(&self.settings, discovered, grant)?;
+            Ok(self.connection.send_within(request, within).await?)
+        };
+        match asked.await {
+            Ok(answer) => read(&answer),
+            Err(fault) => Answer { refresh_token: None, tokens: Err(fault) },
+        }
     }
 }
 
@@ -110,29 +120,33 @@ fn token_request(
         .map_err(|_| LoginFault::Garbled("its metadata names an impossible token endpoint"))
 }
 
-/// Some IdPs answer errors with status 200, so the body is asked first.
-fn read_answer(answer: &Response<Vec<u8>>) -> Result<Tokens, LoginFault> {
-    let status = answer.status();
-    if let Ok(refusal) = serde_json::from_slice::<ErrorAnswer>(answer.body()) {
-        return Err(LoginFault::Refused { status: status.as_u16(), error: code_of(&refusal) });
+fn read(answer: &Response<Vec<u8>>) -> Answer {
+    let body: Body = serde_json::from_slice(answer.body()).unwrap_or_default();
+    let refresh_token = text(body.refresh_token).map(Secret::new);
+    // Some IdPs answer errors with status 200, so the body is asked first.
+    let error = text(body.error);
+    if error.is_some() || !answer.status().is_success() {
+        let error = error.map(plain).unwrap_or_default();
+        let refused = LoginFault::Refused { status: answer.status().as_u16(), error };
+        return Answer { refresh_token, tokens: Err(refused) };
     }
-    if !status.is_success() {
-        return Err(LoginFault::Refused { status: status.as_u16(), error: String::new() });
-    }
-    let answer: TokenAnswer = serde_json::from_slice(answer.body())
-        .map_err(|_| LoginFault::Garbled("no JSON with an access_token"))?;
-    Ok(Tokens {
-        access_token: answer.access_token,
-        id_token: answer.id_token,
-        refresh_token: answer.refresh_token.filter(|token| !token.is_empty()).map(Secret::new),
-    })
+    let tokens = match text(body.access_token) {
+        Some(access) => Ok(Tokens { access, id: text(body.id_token) }),
+        None => Err(LoginFault::Garbled("no JSON with an access_token")),
+    };
+    Answer { refresh_token, tokens }
+}
+
+fn text(value: Value) -> Option<String> {
+    let Value::String(text) = value else { return None };
+    (!text.is_empty()).then_some(text)
 }
 
 /// The error code if it looks like one (RFC 6749 §5.2): anything else could be made to lie in the log.
-fn code_of(refusal: &ErrorAnswer) -> String {
-    let code = &refusal.error;
-    let plain = code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if plain { code.clone() } else { "unreadable".to_owned() }
+fn plain(code: String) -> String {
+    let is_code = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let is_plain = code.len() <= 64 && code.bytes().all(is_code);
+    if is_plain { code } else { "unreadable".to_owned() }
 }
 
 /// RFC 6749 §2.3.1: both halves of the Basic pair are form-encoded first.

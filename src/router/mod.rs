@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use http::header::{ALLOW, AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::authorization_server::error::{self, UNAVAILABLE};
+use crate::authorization_server::error::{self, OVERLOADED};
 use crate::authorization_server::{
     authorize, callback, consent, problem_pages, register, revoke, token,
 };
@@ -146,8 +146,7 @@ impl Front {
             return answer::public_document(bytes.clone());
         }
         let Ok(_under_way) = self.budgets.under_way.try_acquire() else {
-            tracing::warn!(request_id = %arrival.id, whose_fault = "us", "too much is under way, answered 503");
-            return UNAVAILABLE.answer("request", arrival);
+            return OVERLOADED.answer("request", arrival);
         };
         // Of those that have a budget for failures alone, the body is theirs.
         let headers = request.headers().clone();
