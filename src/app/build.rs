@@ -52,6 +52,7 @@ pub fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, Star
         issuer: config.issuer.clone(),
         resources: config.resources.iter().map(resource).collect(),
         registration: config.registration.clone(),
+        declared: config.clients.clone(),
         lifetimes: config.tokens,
         cookies: Cookies::of(&config.issuer),
         ring,

@@ -37,6 +37,8 @@ pub fn tokens(
     if !resource.access.admits(&grant.person) {
         return Err(NOT_ALLOWED);
     }
+    // And what its client may be granted.
+    let scopes = client.allowed(scopes);
     let generation = grant.generations.newest();
     let expires = now.after(server.lifetimes.access).min(grant.ends_at);
     let person = &grant.person;

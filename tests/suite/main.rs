@@ -11,6 +11,7 @@ mod authorization_code;
 mod canary;
 mod challenge;
 mod consent;
+mod declared_clients;
 mod demo;
 mod discovery;
 mod exchanges;
