@@ -94,7 +94,7 @@ fn each_way_out_has_one_door() {
     }
 }
 
-/// What the library makes of claims and keys is too lenient (docs/decisions/0009).
+/// What the library makes of claims and keys is too lenient (docs/decisions/0010).
 #[test]
 fn the_jwt_library_checks_signatures_only() {
     let mut uses = 0;
