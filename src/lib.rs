@@ -23,6 +23,7 @@ pub mod jose;
 pub mod pages;
 
 // What all of them stand on.
+pub mod budget;
 pub mod chance;
 pub mod clock;
 pub mod oauth;

@@ -66,6 +66,7 @@ pub fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, Star
         authorization_server,
         Arc::new(verifier),
         config.identity_headers.clone(),
+        config.trusted_proxies.clone(),
         &config.allowed_origins,
     )?;
     let front = Front::new(routes, clock, surroundings.chance)?;

@@ -186,10 +186,14 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
         version = env!("CARGO_PKG_VERSION"),
         "started"
     );
-    tracing::warn!(
-        login_lasts_seconds = config.tokens.grant.as_secs(),
-        "state is in memory: one replica only, and a restart signs everybody out"
-    );
+    if !config.idp.asks_for_refresh_token() {
+        tracing::warn!(
+            login_lasts_seconds = config.tokens.recheck_grace.as_secs(),
+            fix = "add offline_access to idp.scopes, if the provider knows it",
+            "no refresh token is asked for at the IdP: it can't be asked again about a person, so a login is short"
+        );
+    }
+    tracing::warn!("state is in memory: one replica only, and a restart signs everybody out");
 }
 
 /// Where the IdP sends people back to: to be registered there exactly so.

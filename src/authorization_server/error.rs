@@ -72,6 +72,15 @@ impl Refused {
     }
 }
 
+/// RFC 6585 §4. The caller adds `Retry-After`.
+pub fn too_many() -> Response {
+    let body = ErrorBody {
+        error: ErrorCode::TemporarilyUnavailable.as_str(),
+        error_description: "too many requests, try again later",
+    };
+    answer::private_json(StatusCode::TOO_MANY_REQUESTS, &body)
+}
+
 /// RFC 6749 §3.2: a parameter that came twice.
 impl From<Repeated> for Refused {
     fn from(_: Repeated) -> Self {

@@ -25,19 +25,21 @@ pub async fn refresh(
     let resource = resource_indicator::granted(server, form, &read.grant)?;
     let scopes = narrowed(&read.grant.scopes, &resource.scopes, form.one("scope")?)?;
     let grant =
-        server.grants.advance(read, token.generation).await.map_err(|fault| match fault {
-            AdvanceFault::Ended => BAD_TOKEN,
-            AdvanceFault::Theft => {
-                tracing::warn!(
-                    request_id = %arrival.id,
-                    client_id = %client.digest,
-                    grant_id = %token.grant,
-                    generation = token.generation,
-                    "replaced refresh token presented, grant ended",
-                );
-                BAD_TOKEN
+        server.grants.advance(&server.idp, read, token.generation).await.map_err(|fault| {
+            match fault {
+                AdvanceFault::Ended => BAD_TOKEN,
+                AdvanceFault::Theft => {
+                    tracing::warn!(
+                        request_id = %arrival.id,
+                        client_id = %client.digest,
+                        grant_id = %token.grant,
+                        generation = token.generation,
+                        "replaced refresh token presented, grant ended",
+                    );
+                    BAD_TOKEN
+                }
+                AdvanceFault::Unvouched | AdvanceFault::Store(_) => UNAVAILABLE,
             }
-            AdvanceFault::Store(_) => UNAVAILABLE,
         })?;
     let issued = token_response::tokens(server, client, &grant, &resource, &scopes, arrival.at)?;
     tracing::info!(

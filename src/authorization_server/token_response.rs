@@ -1,5 +1,7 @@
 //! The answer of the token endpoint: tokens for a grant as it stands (RFC 6749 §5.1).
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::authorization_server::AuthorizationServer;
@@ -40,14 +42,14 @@ pub fn tokens(
     // And what its client may be granted.
     let scopes = client.allowed(scopes);
     let generation = grant.generations.newest();
-    let expires = now.after(server.lifetimes.access).min(grant.ends_at);
+    let expires = server.grants.access_expires(grant);
     let person = &grant.person;
     let access_token = AccessToken {
         grant: grant.id,
         generation,
         client: grant.client,
         resource: resource.digest,
-        expires,
+        expires: expires.after(ALLOWANCE),
         scopes: scopes.clone(),
         key: person.key.clone(),
         email: person.email.clone(),
@@ -74,6 +76,10 @@ fn fits(groups: &[String]) -> bool {
     groups.iter().map(|group| group.len() + 1).sum::<usize>() <= MOST_GROUP_BYTES
 }
 
+/// How much longer an access token is good than its client is told: for its way back to us, and because both
+/// sides count whole seconds. Python's clients refresh only when the time that they were told is over; a 401
+/// before that makes them ask for a login.
+const ALLOWANCE: Duration = Duration::from_secs(5);
 const MOST_GROUP_BYTES: usize = 120;
 const NOT_ALLOWED: Refused =
     Refused::new(ErrorCode::InvalidGrant, "the person may no longer use this resource");

@@ -33,7 +33,7 @@ use crate::proxy::IdentityHeaders;
 use crate::seal::KeyMaterial;
 use crate::server::ListenAddress;
 use crate::telemetry::LogSettings;
-use crate::wire::UpstreamUrl;
+use crate::wire::{TrustedProxies, UpstreamUrl};
 
 pub use environment::Environment;
 pub use problem::Problems;
@@ -59,6 +59,8 @@ pub struct Config {
     pub identity_headers: IdentityHeaders,
     /// Origins of web pages that may call, besides loopback ones and our own.
     pub allowed_origins: Vec<HeaderValue>,
+    /// Proxies in front of us, whose word about callers' addresses is believed.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// One protected resource: a public MCP URL and the server behind it.

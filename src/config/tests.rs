@@ -6,6 +6,7 @@ mod schema;
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -169,7 +170,9 @@ fn what_was_left_out_has_its_default() {
     assert_eq!(config.issuer, PublicUrl::parse("https://tools.example.com").unwrap());
     assert_eq!(config.tokens.access, Duration::from_hours(1));
     assert_eq!(config.tokens.refresh, Duration::from_hours(14 * 24));
-    assert_eq!(config.tokens.grant, Duration::from_hours(12));
+    assert_eq!(config.tokens.grant, Duration::from_hours(90 * 24));
+    assert_eq!(config.tokens.recheck_after, Duration::from_hours(1));
+    assert_eq!(config.tokens.recheck_grace, Duration::from_hours(12));
     assert_eq!(config.resources[0].access, Access::Anyone);
     assert!(config.resources[0].scopes.is_empty());
     assert!(config.registration.dynamic);
@@ -225,6 +228,23 @@ fn a_client_proves_itself_as_it_was_set_up() {
 }
 
 #[test]
+fn a_sealing_key_that_every_user_may_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sealing-key");
+    fs::write(&file, key("current")).unwrap();
+    let yaml = minimal_and("").replace("/run/secrets/doorman/sealing-key", file.to_str().unwrap());
+    let with_mode = |mode| {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        loaded(&yaml)
+    };
+
+    let told = with_mode(0o644).unwrap_err().to_string();
+    assert!(told.contains("every user of this machine may read"), "{told}");
+    assert!(told.contains(&format!("fix: chmod 600 {}", file.display())), "{told}");
+    with_mode(0o600).unwrap();
+}
+
+#[test]
 fn a_variable_cannot_become_yaml() {
     let config = loaded(&minimal_and("  groups_claim: ${HOSTILE}")).unwrap();
 
@@ -263,8 +283,8 @@ fn every_preset_logs_people_in() {
         let config = loaded(&minimal_and(&format!("  preset: {name}")))
             .unwrap_or_else(|problems| panic!("{name}: {problems}"));
         assert!(config.idp.scopes.contains(&"openid".to_owned()), "{name}");
-        // We do not ask for the IdP's refresh tokens, and some refuse scopes that they don't know.
-        assert!(!config.idp.scopes.contains(&"offline_access".to_owned()), "{name}");
+        // Some providers refuse scopes that they don't know, so the general preset can't ask.
+        assert_eq!(config.idp.asks_for_refresh_token(), name != presets::DEFAULT, "{name}");
         assert!(!config.idp.user_key.is_empty(), "{name}");
     }
 }
@@ -289,6 +309,7 @@ fn files_that_were_not_given_are_read_from_the_disk() {
         .replace("/run/secrets/doorman/sealing-key", &sealing_key.display().to_string());
     fs::write(&config, yaml).unwrap();
     fs::write(&sealing_key, key("on disk")).unwrap();
+    fs::set_permissions(&sealing_key, fs::Permissions::from_mode(0o600)).unwrap();
 
     assert!(load(&config, &Environment::of_this_process()).is_ok());
 }

@@ -4,14 +4,16 @@
 //! is one compare-and-swap.
 
 pub mod generations;
+mod recheck;
 pub mod revocations;
 pub mod row;
+pub mod vouch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::idp::Identity;
+use crate::idp::{Idp, LoggedIn};
 use crate::oauth::{ClientDigest, Scopes};
 use crate::seal::KeyRing;
 use crate::store::{Created, Store, StoreFault, Swap, Version};
@@ -19,6 +21,7 @@ use crate::store::{Created, Store, StoreFault, Swap, Version};
 use generations::{Generations, Judgement};
 pub use revocations::Revocations;
 pub use row::{Grant, GrantId, GrantState};
+use vouch::Vouch;
 
 /// How long things last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +30,12 @@ pub struct Lifetimes {
     pub access: Duration,
     /// Of a refresh token that is not used.
     pub refresh: Duration,
-    /// Of the whole grant while the IdP is not asked again about the person.
+    /// Of the whole grant, however often it is refreshed.
     pub grant: Duration,
+    /// How long the IdP's word about a person holds.
+    pub recheck_after: Duration,
+    /// How much longer, if the IdP is asked and does not answer, or can't be asked.
+    pub recheck_grace: Duration,
 }
 
 /// The rows of all grants, and which of them ended a short while ago.
@@ -52,7 +59,7 @@ pub struct ReadGrant {
 #[derive(Debug)]
 pub struct NewGrant {
     pub id: GrantId,
-    pub person: Identity,
+    pub login: LoggedIn,
     pub client: ClientDigest,
     pub resource: String,
     pub scopes: Scopes,
@@ -85,6 +92,9 @@ pub enum AdvanceFault {
     /// A token that can only be in the hands of two parties. The grant is ended.
     #[error("the refresh token was replaced long ago")]
     Theft,
+    /// The IdP has not vouched for the person for too long, and does not answer now.
+    #[error("the IdP does not say whether the person may go on")]
+    Unvouched,
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
@@ -103,15 +113,22 @@ impl Grants {
     /// Write the row of a grant whose code is about to be sent to the client.
     pub async fn create(&self, new: NewGrant) -> Result<(), CreateFault> {
         let now = self.clock.now();
+        let vouch = Vouch::at(now, new.login.refresh_token.as_ref());
+        let ends_at = now.after(self.lifetimes.grant);
+        let ends_at = match vouch.refresh_token {
+            Some(_) => ends_at,
+            None => ends_at.min(vouch.holds_until(&self.lifetimes)),
+        };
         let grant = Grant {
             id: new.id,
             state: GrantState::CodeIssued,
             generations: Generations::first(now),
-            person: new.person,
+            person: new.login.person,
             client: new.client,
             resource: new.resource,
             scopes: new.scopes,
-            ends_at: now.after(self.lifetimes.grant),
+            ends_at,
+            vouch,
         };
         let sealed = self.sealed(&grant)?;
         match self.store.create(&grant.id.key(), sealed, now.after(CODE_LIFETIME)).await? {
@@ -157,9 +174,11 @@ impl Grants {
         }
     }
 
-    /// A refresh token of generation `presented` is shown: the grant as it is to be issued for.
+    /// A refresh token of generation `presented` is shown: the grant as it is to be issued for. Asks the IdP
+    /// whether the person may go on, if that was long ago.
     pub async fn advance(
         &self,
+        idp: &Arc<Idp>,
         mut read: ReadGrant,
         presented: u32,
     ) -> Result<Grant, AdvanceFault> {
@@ -168,24 +187,37 @@ impl Grants {
             if read.grant.state != GrantState::Live || read.grant.ends_at <= now {
                 return Err(AdvanceFault::Ended);
             }
-            match read.grant.generations.judge(presented, now) {
-                Judgement::Repeat => return Ok(read.grant),
+            let id = read.grant.id;
+            let next = match read.grant.generations.judge(presented, now) {
+                Judgement::Repeat => read.grant.generations,
+                Judgement::Advance => read.grant.generations.next(presented, now),
                 Judgement::Theft => {
-                    self.end(read.grant.id).await?;
+                    self.end(id).await?;
                     return Err(AdvanceFault::Theft);
                 }
-                Judgement::Advance => {}
+            };
+            if read.grant.vouch.is_stale(&self.lifetimes, now) {
+                if let Some(grant) = self.recheck(idp, read, next).await? {
+                    return Ok(grant);
+                }
+            } else if next == read.grant.generations {
+                return Ok(read.grant);
+            } else {
+                let next = Grant { generations: next, ..read.grant };
+                if let Swap::Done(_) = self.swap(&next, read.version).await? {
+                    return Ok(next);
+                }
             }
-            let id = read.grant.id;
-            let next =
-                Grant { generations: read.grant.generations.next(presented, now), ..read.grant };
-            match self.swap(&next, read.version).await? {
-                Swap::Done(_) => return Ok(next),
-                // A parallel refresh won: judge again by what it wrote.
-                Swap::Lost => read = self.read(id).await?.ok_or(AdvanceFault::Ended)?,
-            }
+            // Somebody else wrote meanwhile: judge again by what it says now.
+            read = self.read(id).await?.ok_or(AdvanceFault::Ended)?;
         }
         Err(AdvanceFault::Store(StoreFault))
+    }
+
+    /// When an access token that is issued now for `grant` expires.
+    pub fn access_expires(&self, grant: &Grant) -> Timestamp {
+        let usual = self.clock.now().after(self.lifetimes.access);
+        usual.min(grant.vouch.holds_until(&self.lifetimes)).min(grant.ends_at)
     }
 
     /// The newest access token was seen: what came before it is no longer needed for a retry.
@@ -249,6 +281,7 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
+    use crate::idp::Identity;
     use crate::oauth::PublicUrl;
     use crate::seal::KeyMaterial;
     use crate::secret;
@@ -308,13 +341,16 @@ mod tests {
             access: Duration::from_hours(1),
             refresh: Duration::from_hours(24),
             grant: Duration::from_hours(240),
+            recheck_after: Duration::from_hours(1),
+            recheck_grace: Duration::from_hours(1),
         };
         let ring = Arc::new(KeyRing::new(&key, &[], &issuer).unwrap());
         let revocations = Arc::new(Revocations::new(clock.clone()));
         let grants = Grants::new(store, ring, revocations, lifetimes, clock.clone());
+        let person = Identity { key: "alice-7f3a".to_owned(), email: None, groups: Vec::new() };
         let new = NewGrant {
             id: GRANT,
-            person: Identity { key: "alice-7f3a".to_owned(), email: None, groups: Vec::new() },
+            login: LoggedIn { person, refresh_token: None },
             client: ClientDigest::of("doorman_ci_x"),
             resource: "https://tools.example.com/mcp".to_owned(),
             scopes: Scopes::default(),

@@ -13,6 +13,7 @@ use crate::policy::Resource;
 use crate::protected_resource::{self, NotReady, ProtectedResource};
 use crate::proxy::IdentityHeaders;
 use crate::token::Verifier;
+use crate::wire::TrustedProxies;
 
 /// The table of one config.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct Routes {
     pub authorization_server: AuthorizationServer,
     pub verifier: Arc<Verifier>,
     pub identity_headers: IdentityHeaders,
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// What one host name serves.
@@ -49,10 +51,12 @@ impl Routes {
         authorization_server: AuthorizationServer,
         verifier: Arc<Verifier>,
         identity_headers: IdentityHeaders,
+        trusted_proxies: TrustedProxies,
         allowed_origins: &[HeaderValue],
     ) -> Result<Self, NotReady> {
+        let hosts = HashMap::new();
         let mut routes =
-            Self { hosts: HashMap::new(), authorization_server, verifier, identity_headers };
+            Self { hosts, authorization_server, verifier, identity_headers, trusted_proxies };
         routes.add_authorization_server();
         for resource in routes.authorization_server.resources.clone() {
             routes.add_resource(resource, allowed_origins)?;

@@ -8,6 +8,7 @@
 
 mod attacks;
 mod authorization_code;
+mod budgets;
 mod canary;
 mod challenge;
 mod consent;
@@ -19,6 +20,7 @@ mod login;
 mod logs;
 mod outages;
 mod proxying;
+mod recheck;
 mod refresh;
 mod registration;
 mod revocation;

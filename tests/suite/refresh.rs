@@ -26,6 +26,20 @@ async fn a_refresh_gives_a_new_pair_that_works() {
     assert_eq!(user.values("x-forwarded-user"), ["alice-7f3a"]);
 }
 
+/// Python's clients refresh only when the time that they were told is over; a 401 before makes them ask for
+/// a login.
+#[tokio::test]
+async fn an_access_token_is_good_for_all_the_time_that_its_client_was_told() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let login = doorman.log_in().await;
+
+    doorman.later(HOUR);
+    doorman.call(&login.tokens.access).await.assert_status(200);
+    doorman.later(Duration::from_secs(5));
+
+    doorman.call(&login.tokens.access).await.assert_status(401);
+}
+
 #[tokio::test]
 async fn a_chain_of_refreshes_goes_on() {
     let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;

@@ -7,6 +7,7 @@ mod identity_headers;
 mod idp;
 mod listen;
 mod origins;
+mod proxies;
 mod registration;
 mod resources;
 mod sealing_keys;
@@ -41,6 +42,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let clients = clients::check(raw.clients, reading);
     let identity_headers = identity_headers::check(raw.identity_headers, reading);
     let allowed_origins = origins::check(raw.allowed_origins, reading);
+    let trusted_proxies = proxies::check(raw.trusted_proxies, reading);
 
     let ((listen, health), (issuer, resources)) = (listeners?, public?);
     let ((), ()) = (groups_are_told?, scopes_are_offered?);
@@ -58,6 +60,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
         clients: clients?,
         identity_headers: identity_headers?,
         allowed_origins: allowed_origins?,
+        trusted_proxies: trusted_proxies?,
     })
 }
 

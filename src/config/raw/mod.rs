@@ -42,6 +42,7 @@ pub(super) struct RawConfig {
     pub clients: Field<Vec<RawClient>>,
     pub identity_headers: RawIdentityHeaders,
     pub allowed_origins: Field<Vec<Typed<String>>>,
+    pub trusted_proxies: Field<Vec<Typed<String>>>,
 }
 
 pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
@@ -75,7 +76,7 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
         idp: root.stanza("idp", "Where people log in.", idp::read, reading),
         sealing_keys: root.require(
             "sealing_keys",
-            "What seals everything that is handed out, the current key first; the others still open what they sealed. Make one with: openssl rand -base64 32",
+            "What seals everything that is handed out, the current key first; the others still open what they sealed. Make one with: mcp-doorman key",
             SECRETS,
             reading,
         ),
@@ -101,6 +102,12 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
         allowed_origins: root.ask(
             "allowed_origins",
             "Origins of web pages whose scripts may call, besides loopback ones and our own.",
+            values::TEXTS.by_default(|| json!([])),
+            reading,
+        ),
+        trusted_proxies: root.ask(
+            "trusted_proxies",
+            "Addresses of the proxies in front, as ranges: their X-Forwarded-For says where callers come from, which counts for budgets and logs alone.",
             values::TEXTS.by_default(|| json!([])),
             reading,
         ),

@@ -259,7 +259,7 @@ fn the_example_names_its_schema() {
 const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.example/cb] }]";
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 47] = [
+const FOR_CHECK_ONLY: [&str; 48] = [
     "access_groups_without_claim",
     "allowed_origins",
     "client_ids",
@@ -303,6 +303,7 @@ const FOR_CHECK_ONLY: [&str; 47] = [
     "secret_file_missing",
     "secret_variable_empty",
     "secret_variable_unset",
+    "trusted_proxies",
     "upstream_not_http",
     "upstream_with_password",
     "variable_malformed",

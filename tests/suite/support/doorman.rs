@@ -22,7 +22,7 @@ use mcp_doorman::seal::KeyMaterial;
 use mcp_doorman::secret::Secret;
 use mcp_doorman::server::ListenAddress;
 use mcp_doorman::telemetry::{self, LogFormat, LogLevel, LogSettings};
-use mcp_doorman::wire::UpstreamUrl;
+use mcp_doorman::wire::{TrustedProxies, UpstreamUrl};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -75,6 +75,7 @@ pub struct Builder {
     user_key: &'static str,
     log_level: LogLevel,
     workers: usize,
+    trusted_proxies: TrustedProxies,
 }
 
 /// A client with a code in its hand.
@@ -107,7 +108,13 @@ impl Doorman {
             upstream_path: "/mcp",
             access: Access::Anyone,
             scopes: "tools:read tools:write",
-            lifetimes: Lifetimes { access: HOUR, refresh: 14 * DAY, grant: 90 * DAY },
+            lifetimes: Lifetimes {
+                access: HOUR,
+                refresh: 14 * DAY,
+                grant: 90 * DAY,
+                recheck_after: HOUR,
+                recheck_grace: 12 * HOUR,
+            },
             registration: RegistrationSettings {
                 dynamic: true,
                 redirect_schemes: vec!["cursor".to_owned()],
@@ -117,6 +124,7 @@ impl Doorman {
             user_key: "sub",
             log_level: LogLevel::Debug,
             workers: 2,
+            trusted_proxies: TrustedProxies::default(),
         }
     }
 
@@ -381,6 +389,12 @@ impl Builder {
         self
     }
 
+    /// Behind an ingress that says in `X-Forwarded-For` who calls.
+    pub fn behind_a_proxy(mut self) -> Self {
+        self.trusted_proxies = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()]);
+        self
+    }
+
     pub fn log_level(mut self, level: LogLevel) -> Self {
         self.log_level = level;
         self
@@ -456,6 +470,7 @@ impl Builder {
                 groups: HeaderName::from_static("x-forwarded-groups"),
             },
             allowed_origins: vec![HeaderValue::from_static("https://inspector.example.com")],
+            trusted_proxies: self.trusted_proxies.clone(),
         }
     }
 
