@@ -54,6 +54,7 @@ pub fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, Star
         issuer: config.issuer.clone(),
         resources: config.resources.iter().map(resource).collect(),
         registration: config.registration.clone(),
+        declared: config.clients.clone(),
         cookies: Cookies::of(&config.issuer),
         ring,
         grants: grants.clone(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 
-use crate::authorization_server::clients::{self, Client};
+use crate::authorization_server::clients::{self, Client, KnownBy};
 use crate::authorization_server::{
     AuthorizationServer, CONSENT, endpoint, problem_pages, resource_indicator,
 };
@@ -47,6 +47,8 @@ enum Fault {
     State,
     #[error("resource names no server here, or more than one")]
     Resource,
+    #[error("this server needs a scope that may not be granted to this client")]
+    Scopes,
     #[error("request and request_uri are not supported: send the parameters themselves")]
     RequestObject,
     #[error("prompt=none is not possible: consent is always asked for")]
@@ -144,7 +146,7 @@ fn check(
         client: client.digest,
         redirect_uri,
         challenge,
-        scopes: granted(&resource.scopes, form.one("scope")?),
+        scopes: granted(&client, &resource.scopes, form.one("scope")?)?,
         resource: resource.url.as_str().to_owned(),
         state,
     };
@@ -167,9 +169,13 @@ fn challenge(form: &Form) -> Result<CodeChallenge, Fault> {
 
 /// What is granted of what was asked: clients send scopes of other servers, so unknown ones are left
 /// out; if that leaves none, the resource's own are the default (RFC 6749 §3.3).
-fn granted(offered: &Scopes, asked: Option<&str>) -> Scopes {
+fn granted(client: &Client, offered: &Scopes, asked: Option<&str>) -> Result<Scopes, Fault> {
+    // A token without one of them opens nothing, so the person would log in to be refused.
+    if client.allowed(offered) != *offered {
+        return Err(Fault::Scopes);
+    }
     let known = offered.intersection(&Scopes::parse(asked.unwrap_or_default()));
-    if known.is_empty() { offered.clone() } else { known }
+    Ok(if known.is_empty() { offered.clone() } else { known })
 }
 
 fn page(
@@ -188,13 +194,22 @@ fn page(
             RedirectTarget::Web => false,
             RedirectTarget::Loopback | RedirectTarget::CustomScheme => true,
         },
-        registered: ago(client.registered_at.until(now).as_secs() / 60),
+        known_by: known_by(client.known_by, now),
         resource: asked.resource.clone(),
         resource_name: resource.name.clone(),
         scopes: asked.scopes.names().map(str::to_owned).collect(),
         idp: server.idp.issuer().to_owned(),
         action: endpoint(&server.issuer, CONSENT),
         ticket,
+    }
+}
+
+fn known_by(known_by: KnownBy, now: Timestamp) -> String {
+    match known_by {
+        KnownBy::Config => "set up by whoever runs this server".to_owned(),
+        KnownBy::Registration(at) => {
+            format!("unverified name, registered {}", ago(at.until(now).as_secs() / 60))
+        }
     }
 }
 
@@ -222,6 +237,7 @@ fn problem(fault: Fault) -> Problem {
         | Fault::Challenge
         | Fault::State
         | Fault::Resource
+        | Fault::Scopes
         | Fault::RequestObject
         | Fault::PromptNone => {
             problem_pages::bad_request(format!("What it asked for is not valid: {fault}."))

@@ -25,6 +25,7 @@ pub mod token_response;
 
 use std::sync::Arc;
 
+use crate::authorization_server::clients::declared::DeclaredClient;
 use crate::browser::Cookies;
 use crate::chance::Chance;
 use crate::grants::Grants;
@@ -50,6 +51,7 @@ pub struct AuthorizationServer {
     pub issuer: PublicUrl,
     pub resources: Vec<Arc<Resource>>,
     pub registration: RegistrationSettings,
+    pub declared: Vec<DeclaredClient>,
     pub cookies: Cookies,
     pub ring: Arc<KeyRing>,
     pub grants: Grants,

@@ -35,6 +35,8 @@ pub fn tokens(
     if !resource.access.admits(&grant.person) {
         return Err(NOT_ALLOWED);
     }
+    // And what its client may be granted.
+    let scopes = client.allowed(scopes);
     let generation = grant.generations.newest();
     let AccessTime { expires, told } = server.grants.access_time(grant);
     let person = &grant.person;

@@ -22,6 +22,7 @@ use std::path::Path;
 use http::HeaderValue;
 
 use crate::authorization_server::RegistrationSettings;
+use crate::authorization_server::clients::declared::DeclaredClient;
 use crate::config::problem::{Problem, Reported, Spot};
 use crate::config::stanza::{Reading, Stanza};
 use crate::grants::Lifetimes;
@@ -53,6 +54,8 @@ pub struct Config {
     pub sealing_keys: Vec<KeyMaterial>,
     pub tokens: Lifetimes,
     pub registration: RegistrationSettings,
+    /// No two with the same id.
+    pub clients: Vec<DeclaredClient>,
     pub identity_headers: IdentityHeaders,
     /// Origins of web pages that may call, besides loopback ones and our own.
     pub allowed_origins: Vec<HeaderValue>,

@@ -14,10 +14,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
+use crate::authorization_server::clients::Authentication;
 use crate::config::check::SAMPLES;
 use crate::config::{Config, Environment, Problems, load, presets};
 use crate::idp::ClientAuthentication;
-use crate::oauth::PublicUrl;
+use crate::oauth::{PublicUrl, Scopes};
 use crate::policy::{Access, AccessEntry};
 use crate::secret;
 
@@ -36,6 +37,7 @@ fn environment() -> Environment {
         .with_variable("HOSTILE", "a\nidp: { issuer: x }")
         .with_variable("INSECURE_URL", "http://user:s3cr3t@login.example")
         .with_variable("IDP_CLIENT_SECRET", "s3cr3t from the environment\n")
+        .with_variable("CHATGPT_CLIENT_SECRET", "s3cr3t that is long enough for a client")
         .with_variable("DOORMAN_PREVIOUS_SEALING_KEY", &key("previous"))
         .with_file("/run/secrets/idp/client-secret", "s3cr3t from a file\n")
         .with_file("/run/secrets/doorman/sealing-key", key("current") + "\n")
@@ -44,7 +46,23 @@ fn environment() -> Environment {
         .with_file("/run/secrets/not-encoded", "s3cr3t that was typed by hand!")
         .with_file("/run/secrets/not-random", STANDARD.encode("s3cr3t".repeat(6)))
         .with_file("/run/secrets/sample", SAMPLES[0])
+        .with_file("/run/secrets/clients/chatgpt", "s3cr3t that is long enough for a client\n")
+        .with_file("/etc/mcp-doorman/our-agent.jwks.json", format!(r#"{{"keys":[{{{KEY}}}]}}"#))
+        .with_file(
+            "/etc/mcp-doorman/private.jwks.json",
+            format!(r#"{{"keys":[{{{KEY},"d":"s3cr3t"}}]}}"#),
+        )
+        .with_file(
+            "/etc/mcp-doorman/weak.jwks.json",
+            format!(
+                r#"{{"keys":[{{{KEY}}},{{"kty":"RSA","n":"{}","e":"AQAB"}}]}}"#,
+                "_".repeat(171)
+            ),
+        )
 }
+
+/// The public key of RFC 7515 A.3.
+const KEY: &str = r#""kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
 
 fn loaded(yaml: &str) -> Result<Config, Problems> {
     load(Path::new("config.yaml"), &environment().with_file("config.yaml", yaml))
@@ -125,6 +143,7 @@ fn the_example_loads_and_means_what_its_comments_say() {
     assert_eq!(config.log, defaults.log);
     assert_eq!(config.listen.address, defaults.listen.address);
     assert_eq!(config.health.address, defaults.health.address);
+    assert_eq!(config.clients.len(), 3);
     assert_eq!(config.idp.scopes, defaults.idp.scopes);
     assert_eq!(config.idp.user_key, defaults.idp.user_key);
     assert_eq!(config.idp.groups_claim, defaults.idp.groups_claim);
@@ -158,6 +177,7 @@ fn what_was_left_out_has_its_default() {
     assert!(config.resources[0].scopes.is_empty());
     assert!(config.registration.dynamic);
     assert!(config.registration.redirect_schemes.contains(&"cursor".to_owned()));
+    assert!(config.clients.is_empty());
     assert!(config.idp.client_secret.is_none());
     assert!(config.allowed_origins.is_empty());
 }
@@ -189,6 +209,22 @@ fn secrets_come_without_the_newline_at_their_end() {
         let config = loaded(&minimal_and(&format!("  client_secret: {source}"))).unwrap();
         assert_eq!(config.idp.client_secret.unwrap().expose(), expected);
     }
+}
+
+#[test]
+fn a_client_proves_itself_as_it_was_set_up() {
+    let valid = root().join("tests/config/valid/clients.yaml");
+
+    let clients = loaded(&fs::read_to_string(valid).unwrap()).unwrap().clients;
+
+    let [claude, chatgpt, agent] = clients.as_slice() else { panic!("{clients:?}") };
+    assert!(matches!(claude.authentication, Authentication::None));
+    let hash = secret::sha256(b"s3cr3t that is long enough for a client");
+    assert!(matches!(chatgpt.authentication, Authentication::Secret(own) if own == hash));
+    assert!(matches!(agent.authentication, Authentication::Keys(_)));
+    assert_eq!(chatgpt.scopes, Some(Scopes::parse("tools.read")));
+    assert_eq!((&claude.scopes, claude.refreshes), (&None, true));
+    assert!(!chatgpt.refreshes);
 }
 
 #[test]

@@ -24,8 +24,8 @@ pub struct ConsentPage {
     pub redirect_uri: String,
     /// Whether that is on the person's own machine, where any program may be listening.
     pub is_local: bool,
-    /// How long ago the client registered, in words.
-    pub registered: String,
+    /// Who says that this is its name, in words.
+    pub known_by: String,
     pub resource: String,
     pub resource_name: Option<String>,
     pub scopes: Vec<String>,

@@ -83,7 +83,11 @@ impl Routes {
     fn add_authorization_server(&mut self) {
         let server = &self.authorization_server;
         let issuer = &server.issuer;
-        let metadata = authorization_server::metadata::document(issuer, &server.registration);
+        let metadata = authorization_server::metadata::document(
+            issuer,
+            &server.registration,
+            &server.declared,
+        );
         let no_keys = Bytes::from_static(br#"{"keys":[]}"#);
         let mut endpoints = vec![
             (authorization_server::AUTHORIZE, Endpoint::Authorize),

@@ -12,6 +12,7 @@ mod budgets;
 mod canary;
 mod challenge;
 mod consent;
+mod declared_clients;
 mod demo;
 mod discovery;
 mod exchanges;

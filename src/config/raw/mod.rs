@@ -1,6 +1,7 @@
 //! What was typed: one file per stanza, every key with its place. What it means is for `check`.
 
 pub(super) mod access;
+pub(super) mod client;
 pub(super) mod identity_headers;
 pub(super) mod idp;
 pub(super) mod log;
@@ -15,6 +16,7 @@ use serde_json::json;
 
 use crate::config::field::{Field, Required, Typed};
 use crate::config::form::Form;
+use crate::config::raw::client::{CLIENTS, RawClient};
 use crate::config::raw::identity_headers::RawIdentityHeaders;
 use crate::config::raw::idp::RawIdp;
 use crate::config::raw::log::RawLog;
@@ -37,6 +39,7 @@ pub(super) struct RawConfig {
     pub sealing_keys: Required<Vec<Typed<SecretSource>>>,
     pub tokens: RawTokens,
     pub registration: RawRegistration,
+    pub clients: Field<Vec<RawClient>>,
     pub identity_headers: RawIdentityHeaders,
     pub allowed_origins: Field<Vec<Typed<String>>>,
     pub trusted_proxies: Field<Vec<Typed<String>>>,
@@ -82,6 +85,12 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             "registration",
             "Which clients may register.",
             registration::read,
+            reading,
+        ),
+        clients: root.ask(
+            "clients",
+            "MCP clients that you set up, for those that ask people for a client id.",
+            CLIENTS.by_default(|| json!([])),
             reading,
         ),
         identity_headers: root.stanza(

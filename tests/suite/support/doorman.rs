@@ -1,6 +1,7 @@
 //! The product under test, running: in front of a fake MCP server, with a fake IdP behind its login.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -8,9 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
 use mcp_doorman::app::{self, Running, Surroundings};
 use mcp_doorman::authorization_server::RegistrationSettings;
+use mcp_doorman::authorization_server::clients::declared::DeclaredClient;
 use mcp_doorman::chance::Chance;
 use mcp_doorman::clock::{Clock, ManualClock, Timestamp};
-use mcp_doorman::config::{Config, ResourceSettings};
+use mcp_doorman::config::{self, Config, Environment, ResourceSettings};
 use mcp_doorman::grants::Lifetimes;
 use mcp_doorman::idp::{ClientAuthentication, IdpSettings};
 use mcp_doorman::oauth::{PublicUrl, Scopes};
@@ -68,6 +70,7 @@ pub struct Builder {
     scopes: &'static str,
     lifetimes: Lifetimes,
     registration: RegistrationSettings,
+    clients: Vec<DeclaredClient>,
     client_authentication: ClientAuthentication,
     user_key: &'static str,
     log_level: LogLevel,
@@ -116,6 +119,7 @@ impl Doorman {
                 dynamic: true,
                 redirect_schemes: vec!["cursor".to_owned()],
             },
+            clients: Vec::new(),
             client_authentication: ClientAuthentication::Basic,
             user_key: "sub",
             log_level: LogLevel::Debug,
@@ -134,6 +138,11 @@ impl Doorman {
 
     pub fn log(&self) -> &CapturedLog {
         &self.log
+    }
+
+    /// Seconds since 1970, as the product sees it.
+    pub fn now(&self) -> u64 {
+        Clock::Manual(self.clock.clone()).now().seconds()
     }
 
     pub fn later(&self, by: Duration) {
@@ -352,6 +361,23 @@ impl Builder {
         self
     }
 
+    /// More clients, as an operator declares them: entries of `clients:`, and what is in `/jwks.json`.
+    pub fn declaring(mut self, clients: &str, keys: &Value) -> Self {
+        let yaml = format!(
+            "resources:\n  - {{ url: {RESOURCE}, upstream: \"http://127.0.0.1:3000/mcp\", access: any, scopes: {:?} }}\n\
+             sealing_keys: [{{ file: /key }}]\nidp: {{ issuer: https://idp.example, client_id: x }}\n\
+             clients:\n{clients}",
+            self.scopes.split(' ').collect::<Vec<_>>(),
+        );
+        let environment = Environment::empty()
+            .with_file("/config.yaml", yaml)
+            .with_file("/key", encoded_key("of no deployment"))
+            .with_file("/jwks.json", keys.to_string());
+        let config = config::load(Path::new("/config.yaml"), &environment);
+        self.clients.extend(config.unwrap_or_else(|problems| panic!("{problems}")).clients);
+        self
+    }
+
     pub fn client_authentication(mut self, method: ClientAuthentication) -> Self {
         self.client_authentication = method;
         self
@@ -437,6 +463,7 @@ impl Builder {
             sealing_keys: self.keys.clone(),
             tokens: self.lifetimes,
             registration: self.registration.clone(),
+            clients: self.clients.clone(),
             identity_headers: IdentityHeaders {
                 user: HeaderName::from_static("x-forwarded-user"),
                 email: HeaderName::from_static("x-forwarded-email"),
@@ -464,8 +491,11 @@ fn any_port() -> ListenAddress {
 
 /// The same name, the same key.
 fn sealing_key(name: &str) -> KeyMaterial {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
-    KeyMaterial::parse(&STANDARD.encode(hash)).unwrap()
+    KeyMaterial::parse(&encoded_key(name)).unwrap()
+}
+
+fn encoded_key(name: &str) -> String {
+    STANDARD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes()))
 }
 
 pub const MINUTE: Duration = Duration::from_mins(1);
