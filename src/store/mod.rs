@@ -11,9 +11,11 @@ use crate::secret;
 #[cfg(test)]
 mod contract;
 pub mod epoch;
+pub mod file;
 pub mod lease;
 mod memory;
 
+pub use file::FileStore;
 pub use memory::MemoryStore;
 
 /// Records by key, and logs by name. What its time has passed for is absent to every verb.
