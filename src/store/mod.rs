@@ -14,7 +14,9 @@ pub mod epoch;
 pub mod file;
 pub mod lease;
 mod memory;
+pub mod redis;
 
+pub use self::redis::RedisStore;
 pub use file::FileStore;
 pub use memory::MemoryStore;
 
