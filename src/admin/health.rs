@@ -12,12 +12,19 @@ pub struct Readiness {
     /// Every upstream has accepted a connection once. Latched: a server that is down for a moment
     /// answers 502, which tells more than a pod that is taken out of service.
     upstreams_seen: AtomicBool,
+    /// The store has told which grants ended: before that, an ended one could get in. Latched: afterwards
+    /// a store that is away delays what is learnt, and takes nobody out of service.
+    endings_read: AtomicBool,
     stopping: AtomicBool,
 }
 
 impl Readiness {
     pub fn upstreams_seen(&self) {
         self.upstreams_seen.store(true, Ordering::Release);
+    }
+
+    pub fn endings_read(&self) {
+        self.endings_read.store(true, Ordering::Release);
     }
 
     pub fn stopping(&self) {
@@ -27,6 +34,8 @@ impl Readiness {
     fn reason_not_ready(&self) -> Option<&'static str> {
         if self.stopping.load(Ordering::Acquire) {
             Some("stopping\n")
+        } else if !self.endings_read.load(Ordering::Acquire) {
+            Some("waiting for the store\n")
         } else if !self.upstreams_seen.load(Ordering::Acquire) {
             Some("waiting for the upstream to accept a connection\n")
         } else {

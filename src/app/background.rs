@@ -12,6 +12,7 @@ use crate::admin::health::Readiness;
 use crate::grants::{GrantId, Grants};
 use crate::idp::Idp;
 use crate::proxy::upstream;
+use crate::store::Cursor;
 use crate::wire::UpstreamUrl;
 
 /// Ask the IdP about itself until it answers, so that the first login need not wait, and an operator
@@ -46,6 +47,31 @@ async fn await_upstream(url: UpstreamUrl) {
         sleep(Duration::from_millis(500)).await;
     }
     tracing::info!(upstream = %url.authority, "the upstream accepts connections");
+}
+
+/// Learn which grants other replicas end, each second. Ready once everything was read that is there.
+pub async fn follow_endings(grants: Grants, readiness: Arc<Readiness>) {
+    let mut cursor = Cursor::START;
+    let mut faults = 0_u32;
+    loop {
+        match grants.follow_endings(cursor).await {
+            Ok(next) => {
+                if faults > 0 {
+                    tracing::info!("the store answers");
+                }
+                (cursor, faults) = (next, 0);
+                readiness.endings_read();
+            }
+            Err(fault) => {
+                // Told at once and then each half minute or so.
+                if faults.is_multiple_of(30) {
+                    tracing::error!(%fault, whose_fault = "store", "can't read which grants have ended: access tokens live on, logins and refreshes wait");
+                }
+                faults = faults.wrapping_add(1);
+            }
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// Write down which generations are in use.

@@ -16,7 +16,7 @@ use crate::pages::Pages;
 use crate::policy::Resource;
 use crate::router::{Front, Routes};
 use crate::seal::KeyRing;
-use crate::store::{MemoryStore, Store};
+use crate::store;
 use crate::token::Verifier;
 
 /// Everything that answers requests, and what its background tasks need.
@@ -27,11 +27,11 @@ pub struct Built {
     pub seen: mpsc::Receiver<(GrantId, u32)>,
 }
 
-pub fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, StartFault> {
+pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, StartFault> {
     let clock = surroundings.clock.clone();
     let (current, previous) = config.sealing_keys.split_first().ok_or(crate::seal::SealFault)?;
     let ring = Arc::new(KeyRing::new(current, previous, &config.issuer)?);
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+    let store = store::open(&config.state, clock.clone(), surroundings.chance).await?;
     let revocations = Arc::new(Revocations::new(clock.clone()));
     let grants = Grants::new(
         Arc::clone(&store),

@@ -26,6 +26,7 @@ use crate::proxy::Upstream;
 use crate::router::Front;
 use crate::seal::SealFault;
 use crate::server::{self, Deadlines, DrainSettings, Drained, Listener, WorkerSettings};
+use crate::store::{StateFault, StateSettings};
 
 use build::Built;
 
@@ -46,6 +47,8 @@ pub enum StartFault {
     HealthListen(server::StartFault),
     #[error("can't prepare connections to the IdP: {0}")]
     Idp(#[from] NoConnection),
+    #[error("state: {0}")]
+    State(#[from] StateFault),
     #[error("can't use the sealing keys: {0}")]
     Keys(#[from] SealFault),
     #[error(transparent)]
@@ -92,21 +95,21 @@ pub async fn start(config: Config, surroundings: Surroundings) -> Result<Running
 }
 
 /// The same on ports that are ours already, whatever the config says of them.
-#[expect(clippy::unused_async, reason = "spawns onto the runtime that awaits it")]
 pub async fn start_on(
     listeners: Listeners,
     config: Config,
     surroundings: Surroundings,
 ) -> Result<Running, StartFault> {
     let _guard = tracing::dispatcher::set_default(&surroundings.log);
-    let Built { front, idp, grants, seen } = build::build(&config, &surroundings)?;
+    let Built { front, idp, grants, seen } = build::build(&config, &surroundings).await?;
     let readiness = Arc::new(Readiness::default());
     let public = serve_public(listeners.public, config.workers, front, &surroundings.log)?;
     let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
     let upstreams = config.resources.iter().map(|resource| resource.upstream.clone()).collect();
-    let tasks: [Task; 3] = [
+    let tasks: [Task; 4] = [
         Box::pin(background::find_idp(idp)),
         Box::pin(background::await_upstreams(upstreams, Arc::clone(&readiness))),
+        Box::pin(background::follow_endings(grants.clone(), Arc::clone(&readiness))),
         Box::pin(background::confirm_generations(grants.clone(), seen)),
     ];
     let background = tasks
@@ -196,7 +199,17 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
             "no refresh token is asked for at the IdP: it can't be asked again about a person, so a login is short"
         );
     }
-    tracing::warn!("state is in memory: one replica only, and a restart signs everybody out");
+    match &config.state {
+        StateSettings::Memory => {
+            tracing::warn!(
+                "state is in memory: one replica only, and a restart signs everybody out"
+            );
+        }
+        StateSettings::Dir(dir) => {
+            tracing::info!(dir = %dir.display(), "state is in a file: one replica only");
+        }
+        StateSettings::Redis(_) => tracing::info!("state is in Redis"),
+    }
 }
 
 /// Where the IdP sends people back to: to be registered there exactly so.

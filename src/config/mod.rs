@@ -32,6 +32,7 @@ use crate::policy::Access;
 use crate::proxy::IdentityHeaders;
 use crate::seal::KeyMaterial;
 use crate::server::ListenAddress;
+use crate::store::StateSettings;
 use crate::telemetry::LogSettings;
 use crate::wire::{TrustedProxies, UpstreamUrl};
 
@@ -52,6 +53,7 @@ pub struct Config {
     pub idp: IdpSettings,
     /// Never empty; the current key first.
     pub sealing_keys: Vec<KeyMaterial>,
+    pub state: StateSettings,
     pub tokens: Lifetimes,
     pub registration: RegistrationSettings,
     /// No two with the same id.

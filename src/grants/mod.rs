@@ -18,11 +18,12 @@ use crate::clock::{Clock, Timestamp};
 use crate::idp::{Idp, LoggedIn};
 use crate::oauth::{ClientDigest, Scopes};
 use crate::seal::KeyRing;
-use crate::store::{Created, Reach, Store, StoreFault, Swap, Version};
+use crate::store::{Created, Cursor, Followed, Reach, Store, StoreFault, Swap, Version};
 
 use generations::{Generations, Judgement};
 use recheck::Asking;
 pub use revocations::Revocations;
+use revocations::{ENDING, Ending};
 pub use row::{Grant, GrantId, GrantState};
 use vouch::Vouch;
 
@@ -265,20 +266,55 @@ impl Grants {
     ///
     /// An error means that the row may still be live: say so, and let the caller try again.
     pub async fn end(&self, id: GrantId) -> Result<(), StoreFault> {
-        self.revocations.add(id, self.clock.now().after(self.lifetimes.access + CLOCK_LEEWAY));
+        let until = self.clock.now().after(self.lifetimes.access + CLOCK_LEEWAY);
+        self.revocations.add(id, until);
         for _ in 0..MOST_TRIES {
             let Some(read) = self.read(id).await? else { return Ok(()) };
             if read.grant.state == GrantState::Ended {
-                return Ok(());
+                // Told again: the caller may be trying again because that failed.
+                return self.tell_replicas(id, until).await;
             }
             // What could still ask the IdP goes with it.
             let vouch = Vouch { refresh_token: None, ..read.grant.vouch };
             let ended = Grant { state: GrantState::Ended, vouch, ..read.grant };
             if let Swap::Done(_) = self.swap(&ended, read.version).await? {
-                return Ok(());
+                return self.tell_replicas(id, until).await;
             }
         }
         Err(StoreFault)
+    }
+
+    async fn tell_replicas(&self, grant: GrantId, until: Timestamp) -> Result<(), StoreFault> {
+        let ending = Ending { grant, until };
+        let sealed = self.ring.seal(&ENDING, &ending).map_err(|_| StoreFault)?;
+        self.store.append(ENDINGS, sealed, until).await
+    }
+
+    /// Learn which grants other replicas ended since `after`. Returns where to go on.
+    pub async fn follow_endings(&self, after: Cursor) -> Result<Cursor, StoreFault> {
+        if let Some(next) = self.learn_endings(after).await? {
+            return Ok(next);
+        }
+        // The store forgot: what is known here must not be forgotten with it.
+        for (grant, until) in self.revocations.known() {
+            self.tell_replicas(grant, until).await?;
+        }
+        self.learn_endings(Cursor::START).await?.ok_or(StoreFault)
+    }
+
+    /// `None` if the log that `after` is from is gone.
+    async fn learn_endings(&self, after: Cursor) -> Result<Option<Cursor>, StoreFault> {
+        let (entries, next) = match self.store.follow(ENDINGS, after).await? {
+            Followed::New(entries, next) => (entries, next),
+            Followed::Lost => return Ok(None),
+        };
+        for entry in entries {
+            // Sealed with a key that this replica does not have, or not by us at all.
+            if let Ok(ending) = self.ring.open(&ENDING, &entry) {
+                self.revocations.add(ending.grant, ending.until);
+            }
+        }
+        Ok(Some(next))
     }
 
     async fn swap(&self, grant: &Grant, read: Version) -> Result<Swap, StoreFault> {
@@ -305,6 +341,8 @@ impl Grants {
 /// From our redirect to the client's token request.
 pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
 const ALLOWANCE: Duration = Duration::from_secs(5);
+/// The log of grants that ended while access tokens of theirs may still be alive.
+const ENDINGS: &str = "endings";
 const CLOCK_LEEWAY: Duration = Duration::from_mins(5);
 const MOST_TRIES: usize = 16;
 
@@ -386,8 +424,7 @@ mod tests {
         Clock::Manual(ManualClock::starting_at(Timestamp::from_seconds(1_790_000_000)))
     }
 
-    /// With one grant, whose code has just been sent.
-    async fn grants_in(store: Arc<dyn Store>, clock: &Clock) -> Grants {
+    fn replica_on(store: Arc<dyn Store>, clock: &Clock) -> Grants {
         let key = URL_SAFE_NO_PAD.encode(secret::sha256(b"this deployment"));
         let key = KeyMaterial::parse(&key).unwrap();
         let issuer = PublicUrl::parse("https://tools.example.com").unwrap();
@@ -400,8 +437,12 @@ mod tests {
         };
         let ring = Arc::new(KeyRing::new(&key, &[], &issuer).unwrap());
         let revocations = Arc::new(Revocations::new(clock.clone()));
-        let grants =
-            Grants::new(store, ring, revocations, lifetimes, clock.clone(), Handle::current());
+        Grants::new(store, ring, revocations, lifetimes, clock.clone(), Handle::current())
+    }
+
+    /// With one grant, whose code has just been sent.
+    async fn grants_in(store: Arc<dyn Store>, clock: &Clock) -> Grants {
+        let grants = replica_on(store, clock);
         let person = Identity { key: "alice-7f3a".to_owned(), email: None, groups: Vec::new() };
         let new = NewGrant {
             id: GRANT,
@@ -437,6 +478,26 @@ mod tests {
 
         assert_eq!(grants.redeem(GRANT).await, Err(RedeemFault::Store(StoreFault)));
         assert!(grants.revocations.contains(GRANT));
+    }
+
+    #[tokio::test]
+    async fn every_replica_learns_of_an_ending() {
+        let clock = clock();
+        let store = Arc::new(MemoryStore::new(clock.clone()));
+        let here = grants_in(store.clone(), &clock).await;
+        let there = replica_on(store, &clock);
+        let begun = there.follow_endings(Cursor::START).await.unwrap();
+
+        here.end(GRANT).await.unwrap();
+
+        assert!(!there.revocations.contains(GRANT));
+        let next = there.follow_endings(begun).await.unwrap();
+        assert!(there.revocations.contains(GRANT));
+        assert_eq!(there.follow_endings(next).await, Ok(next));
+        // One that starts later reads it from the beginning.
+        let late = replica_on(Arc::clone(&here.store), &clock);
+        late.follow_endings(Cursor::START).await.unwrap();
+        assert!(late.revocations.contains(GRANT));
     }
 
     #[tokio::test]

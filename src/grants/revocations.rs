@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::{Clock, Timestamp};
 use crate::grants::row::GrantId;
+use crate::seal::Kind;
 
 /// Ended grants, each kept until its last access token has expired.
 #[derive(Debug)]
@@ -26,6 +29,13 @@ impl Revocations {
             && self.ended.read().unwrap_or_else(PoisonError::into_inner).contains_key(&grant)
     }
 
+    /// Every one that may still matter.
+    pub(super) fn known(&self) -> Vec<(GrantId, Timestamp)> {
+        let now = self.clock.now();
+        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
+        ended.iter().filter(|(_, until)| **until > now).map(|(id, until)| (*id, *until)).collect()
+    }
+
     pub(super) fn add(&self, grant: GrantId, until: Timestamp) {
         let now = self.clock.now();
         let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
@@ -34,6 +44,16 @@ impl Revocations {
         self.count.store(ended.len(), Ordering::Release);
     }
 }
+
+/// An entry of the log that replicas follow.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Ending {
+    pub grant: GrantId,
+    /// When the last access token of the grant has expired.
+    pub until: Timestamp,
+}
+
+pub(super) const ENDING: Kind<Ending> = Kind::new("doorman_en_", 1);
 
 #[cfg(test)]
 mod tests {

@@ -3,9 +3,12 @@
 //! The one trait of the project. Every backend passes `contract`.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use crate::clock::Timestamp;
+use crate::chance::Chance;
+use crate::clock::{Clock, Timestamp};
 use crate::secret;
 
 #[cfg(test)]
@@ -16,7 +19,7 @@ pub mod lease;
 mod memory;
 pub mod redis;
 
-pub use self::redis::RedisStore;
+pub use self::redis::{RedisSettings, RedisStore};
 pub use file::FileStore;
 pub use memory::MemoryStore;
 
@@ -58,6 +61,40 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// What was appended to `log` after `after`, oldest first; from `Cursor::START` all that is alive.
     /// Every follower sees every entry, in the same order.
     fn follow<'a>(&'a self, log: &'static str, after: Cursor) -> Answer<'a, Followed>;
+}
+
+/// Which store.
+#[derive(Clone, Debug)]
+pub enum StateSettings {
+    /// For one replica; lost at a restart.
+    Memory,
+    /// A file in this directory, for one replica.
+    Dir(PathBuf),
+    Redis(Box<RedisSettings>),
+}
+
+/// Why there is no store. Completes "state: ".
+#[derive(Debug, thiserror::Error)]
+pub enum StateFault {
+    #[error(transparent)]
+    File(#[from] file::OpenFault),
+    #[error(transparent)]
+    Redis(#[from] redis::ConnectFault),
+}
+
+/// Open the store. Redis need not answer yet.
+pub async fn open(
+    settings: &StateSettings,
+    clock: Clock,
+    chance: Chance,
+) -> Result<Arc<dyn Store>, StateFault> {
+    Ok(match settings {
+        StateSettings::Memory => Arc::new(MemoryStore::new(clock)),
+        StateSettings::Dir(dir) => Arc::new(FileStore::open(dir, clock)?),
+        StateSettings::Redis(settings) => {
+            Arc::new(RedisStore::connect((**settings).clone(), clock, chance).await?)
+        }
+    })
 }
 
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreFault>> + Send + 'a>>;

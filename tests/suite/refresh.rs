@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mcp_doorman::store::StateSettings;
+
 use crate::support::doorman::{DAY, Doorman, HOUR, MINUTE, RESOURCE};
 use crate::support::fake_mcp_server::FakeMcpServer;
 
@@ -289,6 +291,28 @@ async fn a_refresh_token_whose_grant_is_lost_is_refused() {
     let answer = doorman.refresh(&login.client, &login.tokens.refresh).await;
 
     answer.assert_error(400, "invalid_grant");
+}
+
+/// State in a directory survives a restart: logins, and which of them were ended.
+#[tokio::test]
+async fn a_login_whose_state_is_in_a_file_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateSettings::Dir(dir.path().to_owned());
+    let server = FakeMcpServer::start().await;
+    let doorman = Doorman::in_front_of(server).state(state).start().await;
+    let login = doorman.log_in().await;
+    let ended = doorman.log_in().await;
+    doorman.revoke(&ended.client, &ended.tokens.refresh).await.assert_status(200);
+
+    let doorman = doorman.restarted().await;
+
+    doorman.call(&login.tokens.access).await.assert_status(200);
+    let tokens = doorman.refresh(&login.client, &login.tokens.refresh).await.tokens();
+    doorman.call(&tokens.access).await.assert_status(200);
+    let refused = doorman.refresh(&ended.client, &ended.tokens.refresh).await;
+    refused.assert_error(400, "invalid_grant");
+    doorman.until_ready().await;
+    doorman.call(&ended.tokens.access).await.assert_status(401);
 }
 
 #[tokio::test]

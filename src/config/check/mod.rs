@@ -12,6 +12,7 @@ mod registration;
 mod resources;
 mod sealing_keys;
 mod secret;
+mod state;
 mod tokens;
 
 use std::num::NonZeroUsize;
@@ -37,6 +38,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let public = resources::check(raw.resources, raw.issuer, reading);
     let idp = idp::check(raw.idp, reading);
     let sealing_keys = sealing_keys::check(raw.sealing_keys, reading);
+    let state = state::check(raw.state, reading);
     let tokens = tokens::check(raw.tokens, reading);
     let registration = registration::check(raw.registration, reading);
     let clients = clients::check(raw.clients, reading);
@@ -55,6 +57,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
         resources,
         idp: idp?,
         sealing_keys: sealing_keys?,
+        state: state?,
         tokens: tokens?,
         registration: registration?,
         clients: clients?,

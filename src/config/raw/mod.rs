@@ -8,6 +8,7 @@ pub(super) mod log;
 pub(super) mod registration;
 pub(super) mod resource;
 pub(super) mod secret;
+pub(super) mod state;
 pub(super) mod tokens;
 
 use std::num::NonZeroUsize;
@@ -23,6 +24,7 @@ use crate::config::raw::log::RawLog;
 use crate::config::raw::registration::RawRegistration;
 use crate::config::raw::resource::{RESOURCES, RawResource};
 use crate::config::raw::secret::{SECRETS, SecretSource};
+use crate::config::raw::state::{RawState, STATE};
 use crate::config::raw::tokens::RawTokens;
 use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
@@ -37,6 +39,7 @@ pub(super) struct RawConfig {
     pub resources: Required<Vec<RawResource>>,
     pub idp: RawIdp,
     pub sealing_keys: Required<Vec<Typed<SecretSource>>>,
+    pub state: Field<RawState>,
     pub tokens: RawTokens,
     pub registration: RawRegistration,
     pub clients: Field<Vec<RawClient>>,
@@ -78,6 +81,12 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             "sealing_keys",
             "What seals everything that is handed out, the current key first; the others still open what they sealed. Make one with: mcp-doorman key",
             SECRETS,
+            reading,
+        ),
+        state: root.ask(
+            "state",
+            "Where logins are kept: memory, { dir: … } for one replica that survives restarts, { redis: … } for several.",
+            STATE.by_default(|| json!(state::MEMORY)),
             reading,
         ),
         tokens: root.stanza("tokens", "How long tokens last.", tokens::read, reading),

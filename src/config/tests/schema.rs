@@ -199,6 +199,9 @@ fn the_defaults_that_are_shown_are_those_that_are_used() {
         let Some(default) = schema.get("default") else { continue };
         let (parent, name) = path.rsplit_once('/').unwrap();
         let mut config = if parent == "/clients/0" { &with_client } else { &minimal }.clone();
+        if parent == "/state/redis" {
+            config["state"] = json!({ "redis": { "address": "redis:6379" } });
+        }
         let unset = format!("{:?}", loaded(&config.to_string()).unwrap());
         if config.pointer(parent).is_none() {
             config[parent.trim_start_matches('/')] = json!({});
@@ -223,6 +226,11 @@ fn the_examples_that_are_shown_are_accepted() {
         let (parent, name) = path.rsplit_once('/').unwrap();
         let mut config = minimal.clone();
         config["health"] = json!({});
+        match parent {
+            "/state" => config["state"] = json!({}),
+            "/state/redis" => config["state"] = json!({ "redis": {} }),
+            _ => {}
+        }
         config["resources"][0]["access"] = json!([{ "groups": "staff" }]);
         config.pointer_mut(parent).unwrap()[name] = example.clone();
         assert!(loaded(&config.to_string()).is_ok(), "{path}");
@@ -259,7 +267,7 @@ fn the_example_names_its_schema() {
 const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.example/cb] }]";
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 48] = [
+const FOR_CHECK_ONLY: [&str; 53] = [
     "access_groups_without_claim",
     "allowed_origins",
     "client_ids",
@@ -303,6 +311,11 @@ const FOR_CHECK_ONLY: [&str; 48] = [
     "secret_file_missing",
     "secret_variable_empty",
     "secret_variable_unset",
+    "state_ca_without_tls",
+    "state_dir_relative",
+    "state_redis_twice",
+    "state_redis_url",
+    "state_sentinels_without_master",
     "trusted_proxies",
     "upstream_not_http",
     "upstream_with_password",

@@ -240,6 +240,12 @@ async fn the_file_follows_what_is_alive() {
             put.await.unwrap();
         }
     };
+    // A few at a time: who waits for too long is told that the store is away.
+    let put_many = async |names: std::ops::Range<u32>| {
+        for start in names.step_by(100) {
+            put_many(start..start + 100).await;
+        }
+    };
     put_many(0..4000).await;
     let after_a_burst = size();
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
-use mcp_doorman::app::{self, Running, Surroundings};
+use mcp_doorman::app::{self, Running, StartFault, Surroundings};
 use mcp_doorman::authorization_server::RegistrationSettings;
 use mcp_doorman::authorization_server::clients::declared::DeclaredClient;
 use mcp_doorman::chance::Chance;
@@ -21,6 +21,8 @@ use mcp_doorman::proxy::IdentityHeaders;
 use mcp_doorman::seal::KeyMaterial;
 use mcp_doorman::secret::Secret;
 use mcp_doorman::server::ListenAddress;
+use mcp_doorman::store::file::OpenFault;
+use mcp_doorman::store::{StateFault, StateSettings};
 use mcp_doorman::telemetry::{self, LogFormat, LogLevel, LogSettings};
 use mcp_doorman::wire::{TrustedProxies, UpstreamUrl};
 use serde_json::{Value, json};
@@ -76,6 +78,7 @@ pub struct Builder {
     log_level: LogLevel,
     workers: usize,
     trusted_proxies: TrustedProxies,
+    state: StateSettings,
 }
 
 /// A client with a code in its hand.
@@ -125,6 +128,7 @@ impl Doorman {
             log_level: LogLevel::Debug,
             workers: 2,
             trusted_proxies: TrustedProxies::default(),
+            state: StateSettings::Memory,
         }
     }
 
@@ -274,8 +278,30 @@ impl Doorman {
     pub async fn restarted(self) -> Self {
         let (config, surroundings) = (self.config, self.surroundings);
         soon("a graceful stop", self.running.stop()).await;
-        let running = app::start(config.clone(), surroundings.clone()).await.unwrap();
+        drop(self.running);
+        // Its threads may still be holding the file of its state.
+        let start = async {
+            loop {
+                match app::start(config.clone(), surroundings.clone()).await {
+                    Err(StartFault::State(StateFault::File(OpenFault::InUse { .. }))) => {
+                        tokio::task::yield_now().await;
+                    }
+                    started => return started.unwrap(),
+                }
+            }
+        };
+        let running = soon("a start", start).await;
         Self { running, config, surroundings, ..self }
+    }
+
+    /// As the kubelet asks.
+    pub async fn until_ready(&self) {
+        let ready = async {
+            while self.health().send(Request::get("/readyz")).await.status != 200 {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("readiness", ready).await;
     }
 
     pub async fn stop(self) {
@@ -389,6 +415,11 @@ impl Builder {
         self
     }
 
+    pub fn state(mut self, state: StateSettings) -> Self {
+        self.state = state;
+        self
+    }
+
     /// Behind an ingress that says in `X-Forwarded-For` who calls.
     pub fn behind_a_proxy(mut self) -> Self {
         self.trusted_proxies = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()]);
@@ -461,6 +492,7 @@ impl Builder {
                 groups_claim: "groups".to_owned(),
             },
             sealing_keys: self.keys.clone(),
+            state: self.state.clone(),
             tokens: self.lifetimes,
             registration: self.registration.clone(),
             clients: self.clients.clone(),
