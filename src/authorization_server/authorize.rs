@@ -147,6 +147,7 @@ fn check(
         scopes: granted(&resource.scopes, form.one("scope")?),
         resource: resource.url.as_str().to_owned(),
         state,
+        refreshes: client.refreshes,
     };
     Ok((client, asked, resource))
 }

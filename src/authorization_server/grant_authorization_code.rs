@@ -37,8 +37,7 @@ pub async fn redeem(
         }
         RedeemFault::Store(_) => UNAVAILABLE,
     })?;
-    let issued =
-        token_response::tokens(server, client, &grant, &resource, &grant.scopes, arrival.at)?;
+    let issued = token_response::tokens(server, &grant, &resource, &grant.scopes, arrival.at)?;
     tracing::info!(
         request_id = %arrival.id,
         client_id = %client.digest,
@@ -46,7 +45,7 @@ pub async fn redeem(
         user = grant.person.key,
         "code redeemed, tokens issued",
     );
-    Ok(issued)
+    Ok(if code.refreshes { issued } else { issued.without_refresh_token() })
 }
 
 fn check(client: &Client, form: &Form, code: &Code, arrival: Arrival) -> Result<(), Refused> {

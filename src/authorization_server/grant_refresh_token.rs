@@ -39,7 +39,7 @@ pub async fn refresh(
             }
             AdvanceFault::Store(_) => UNAVAILABLE,
         })?;
-    let issued = token_response::tokens(server, client, &grant, &resource, &scopes, arrival.at)?;
+    let issued = token_response::tokens(server, &grant, &resource, &scopes, arrival.at)?;
     tracing::info!(
         request_id = %arrival.id,
         client_id = %client.digest,

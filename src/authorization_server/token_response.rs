@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use crate::authorization_server::AuthorizationServer;
-use crate::authorization_server::clients::Client;
 use crate::authorization_server::error::{Refused, UNAVAILABLE};
 use crate::clock::Timestamp;
 use crate::grants::Grant;
@@ -24,10 +23,16 @@ pub struct Issued {
     scope: Option<String>,
 }
 
+impl Issued {
+    /// For a client that did not ask for refresh tokens.
+    pub fn without_refresh_token(self) -> Self {
+        Self { refresh_token: None, ..self }
+    }
+}
+
 /// Tokens of the grant's newest generation, the access token with `scopes`.
 pub fn tokens(
     server: &AuthorizationServer,
-    client: &Client,
     grant: &Grant,
     resource: &Resource,
     scopes: &Scopes,
@@ -58,11 +63,7 @@ pub fn tokens(
         access_token: server.ring.seal(&ACCESS_TOKEN, &access_token).map_err(seal)?,
         token_type: "Bearer",
         expires_in: now.until(expires).as_secs(),
-        refresh_token: if client.refreshes {
-            Some(server.ring.seal(&REFRESH_TOKEN, &refresh_token).map_err(seal)?)
-        } else {
-            None
-        },
+        refresh_token: Some(server.ring.seal(&REFRESH_TOKEN, &refresh_token).map_err(seal)?),
         scope: (!scopes.is_empty()).then(|| scopes.to_string()),
     })
 }
