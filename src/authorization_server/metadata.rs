@@ -28,12 +28,32 @@ struct Metadata<'a> {
     revocation_endpoint_auth_methods_supported: [&'a str; 3],
     code_challenge_methods_supported: [&'a str; 1],
     authorization_response_iss_parameter_supported: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id_metadata_document_supported: Option<bool>,
     // OIDC Discovery §3 requires the next two. No ID token is ever issued.
     subject_types_supported: [&'a str; 1],
     id_token_signing_alg_values_supported: [&'a str; 1],
 }
 
-pub fn document(issuer: &PublicUrl, registration: &RegistrationSettings) -> Bytes {
+/// The document as it stands while client ID metadata documents are supported, and while they are not.
+#[derive(Clone, Debug)]
+pub struct MetadataDocuments {
+    pub with_client_documents: Bytes,
+    pub without: Bytes,
+}
+
+pub fn documents(issuer: &PublicUrl, registration: &RegistrationSettings) -> MetadataDocuments {
+    MetadataDocuments {
+        with_client_documents: document(issuer, registration, Some(true)),
+        without: document(issuer, registration, None),
+    }
+}
+
+fn document(
+    issuer: &PublicUrl,
+    registration: &RegistrationSettings,
+    client_id_metadata_document_supported: Option<bool>,
+) -> Bytes {
     let at = |path| endpoint(issuer, path);
     let metadata = Metadata {
         issuer: issuer.as_str(),
@@ -49,6 +69,7 @@ pub fn document(issuer: &PublicUrl, registration: &RegistrationSettings) -> Byte
         revocation_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
         code_challenge_methods_supported: ["S256"],
         authorization_response_iss_parameter_supported: true,
+        client_id_metadata_document_supported,
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: ["RS256"],
     };

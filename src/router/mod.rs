@@ -127,9 +127,15 @@ async fn at_endpoint(
     let server = &routes.authorization_server;
     match endpoint {
         Endpoint::Document(bytes) => answer::public_document(bytes.clone()),
+        Endpoint::ServerMetadata(documents) => {
+            let supported = server.documents.is_advertised();
+            let document =
+                if supported { &documents.with_client_documents } else { &documents.without };
+            answer::public_document(document.clone())
+        }
         Endpoint::Authorize => {
             let query = request.uri().query().unwrap_or_default();
-            authorize::handle(server, query, request.headers(), arrival)
+            authorize::handle(server, query, request.headers(), arrival).await
         }
         Endpoint::Callback => {
             let query = request.uri().query().unwrap_or_default();
@@ -145,7 +151,7 @@ async fn at_endpoint(
 /// What browsers visit is not open to other sites' pages (OAuth 2.1 §3.1); what clients call is.
 fn wrong_method(endpoint: &Endpoint, method: &Method, headers: &HeaderMap) -> Option<Response> {
     let (allowed, is_open): (&'static str, bool) = match endpoint {
-        Endpoint::Document(_) => ("GET, HEAD, OPTIONS", true),
+        Endpoint::Document(_) | Endpoint::ServerMetadata(_) => ("GET, HEAD, OPTIONS", true),
         Endpoint::Authorize | Endpoint::Callback => ("GET, HEAD", false),
         Endpoint::Consent => ("POST", false),
         Endpoint::Token | Endpoint::Register | Endpoint::Revoke => ("POST, OPTIONS", true),

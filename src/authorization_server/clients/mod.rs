@@ -1,5 +1,6 @@
 //! The clients that this authorization server knows: who a `client_id` is, and proof that it is them.
 
+pub mod document;
 pub mod registered;
 
 use base64::Engine as _;
@@ -9,9 +10,11 @@ use http::header::AUTHORIZATION;
 use url::form_urlencoded;
 
 use crate::authorization_server::AuthorizationServer;
+use crate::authorization_server::clients::document::DocumentFault;
 use crate::authorization_server::error::Refused;
 use crate::clock::Timestamp;
-use crate::oauth::{ClientDigest, ErrorCode, RedirectUri, RegisteredRedirectUri};
+use crate::oauth::redirect_uri::RedirectTarget;
+use crate::oauth::{ClientDigest, ClientIdUrl, ErrorCode, RedirectUri, RegisteredRedirectUri};
 use crate::secret;
 use crate::wire::Form;
 
@@ -24,7 +27,25 @@ pub struct Client {
     pub authentication: Authentication,
     /// Whether it wants refresh tokens.
     pub refreshes: bool,
-    pub registered_at: Timestamp,
+    pub known_by: KnownBy,
+}
+
+/// What a client's name rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KnownBy {
+    /// It registered itself at that time, and nobody vouches for it.
+    Registration(Timestamp),
+    /// A document that was fetched from this host.
+    Document(String),
+}
+
+/// Why a `client_id` is nobody's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    #[error("the client is not registered here")]
+    NotRegistered,
+    #[error(transparent)]
+    Document(#[from] DocumentFault),
 }
 
 /// How a client proves at the token endpoint that it is itself.
@@ -41,10 +62,26 @@ impl Client {
     pub fn redirect_uri(&self, presented: &str) -> Option<RedirectUri> {
         self.redirect_uris.iter().find_map(|registered| registered.matches(presented))
     }
+
+    /// Whether every answer to it goes to the person's own machine, where any program can claim to be it.
+    pub fn is_only_local(&self) -> bool {
+        self.redirect_uris.iter().all(|registered| registered.target() != RedirectTarget::Web)
+    }
+}
+
+/// Who is `client_id`, before anything was issued to it? May have to ask whoever publishes its document.
+pub async fn ask(server: &AuthorizationServer, client_id: &str) -> Result<Client, Unknown> {
+    if ClientIdUrl::is_claimed_by(client_id) {
+        return Ok(server.documents.find(client_id).await?);
+    }
+    find(server, client_id).ok_or(Unknown::NotRegistered)
 }
 
 /// Who is `client_id`? `None` if nobody, or nobody any more by today's rules.
-pub fn find(server: &AuthorizationServer, client_id: &str) -> Option<Client> {
+fn find(server: &AuthorizationServer, client_id: &str) -> Option<Client> {
+    if ClientIdUrl::is_claimed_by(client_id) {
+        return server.documents.recognize(client_id);
+    }
     registered::open(&server.ring, &server.registration, client_id)
 }
 

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::authorization_server::RegistrationSettings;
-use crate::authorization_server::clients::{Authentication, Client};
+use crate::authorization_server::clients::{Authentication, Client, KnownBy};
 use crate::clock::Timestamp;
 use crate::oauth::{ClientDigest, RegisteredRedirectUri};
 use crate::seal::{KeyRing, Kind};
@@ -43,7 +43,7 @@ pub fn open(ring: &KeyRing, settings: &RegistrationSettings, client_id: &str) ->
             None => Authentication::None,
         },
         refreshes: registration.refreshes,
-        registered_at: registration.at,
+        known_by: KnownBy::Registration(registration.at),
     })
 }
 

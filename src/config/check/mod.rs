@@ -2,6 +2,7 @@
 
 mod access;
 mod choice;
+mod documents;
 mod identity_headers;
 mod idp;
 mod listen;

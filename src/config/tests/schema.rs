@@ -222,6 +222,7 @@ fn the_examples_that_are_shown_are_accepted() {
         let (parent, name) = path.rsplit_once('/').unwrap();
         let mut config = minimal.clone();
         config["health"] = json!({});
+        config["registration"] = json!({});
         config["resources"][0]["access"] = json!([{ "groups": "staff" }]);
         config.pointer_mut(parent).unwrap()[name] = example.clone();
         assert!(loaded(&config.to_string()).is_ok(), "{path}");
@@ -255,8 +256,9 @@ fn the_example_names_its_schema() {
 }
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 43] = [
+const FOR_CHECK_ONLY: [&str; 47] = [
     "access_groups_without_claim",
+    "allowed_metadata_domains",
     "allowed_origins",
     "duplicate_keys",
     "duration_out_of_range",
@@ -275,6 +277,9 @@ const FOR_CHECK_ONLY: [&str; 43] = [
     "issuer_with_a_query",
     "listen_same_port",
     "listen_without_port",
+    "pinned_documents",
+    "pinned_documents_while_off",
+    "probed_documents",
     "redirect_schemes",
     "refresh_shorter_than_access",
     "resource_not_absolute",
