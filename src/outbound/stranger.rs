@@ -340,6 +340,34 @@ mod tests {
         assert_eq!(budget.spend("a.example", now.after(BUDGET_PERIOD)), Ok(()));
     }
 
+    /// Whatever its caller has checked: an address in place of a name never meets the resolver.
+    #[tokio::test]
+    async fn what_is_not_https_to_a_name_is_refused_here_too() {
+        let names = Names::Told(Arc::new(|name| panic!("{name} was looked up")));
+        let internet = Internet { names, trust: Trust::System };
+        let settings = StrangerSettings { allows_private: true, allows_loopback_http: false };
+        let strangers = StrangerConnection::new(&internet, settings, Clock::System).unwrap();
+
+        for (text, reason) in [
+            ("https://127.0.0.1/c", Unfetched::AddressAsHost),
+            ("https://8.8.8.8/c", Unfetched::AddressAsHost),
+            ("https://2130706433/c", Unfetched::AddressAsHost),
+            ("https://[::1]/c", Unfetched::AddressAsHost),
+            ("https://[::ffff:10.0.0.1]/c", Unfetched::AddressAsHost),
+            ("http://client.example/c", Unfetched::NotHttps),
+            ("http://localhost/c", Unfetched::NotHttps),
+            ("http://127.0.0.1/c", Unfetched::NotHttps),
+            ("ftp://client.example/c", Unfetched::NotHttps),
+            ("https://a@client.example/c", Unfetched::Credentials),
+            ("https://:b@client.example/c", Unfetched::Credentials),
+        ] {
+            for named_by in [NamedBy::Stranger, NamedBy::Operator] {
+                let got = strangers.get(&Url::parse(text).unwrap(), named_by).await;
+                assert_eq!(got.unwrap_err(), reason, "{text}");
+            }
+        }
+    }
+
     #[test]
     fn json_is_known_by_its_type() {
         for (text, is_fine) in [
