@@ -295,6 +295,7 @@ def told_by_check(config, secrets):
     """What `mcp-doorman check` complains of when the pod's secret files hold `secrets`; None if it accepts that."""
     with tempfile.TemporaryDirectory() as folder:
         for key, value in secrets.items():
+            Path(folder, key).touch(mode=0o600)
             Path(folder, key).write_text(value)
         path = Path(folder, "config.yaml")
         path.write_text(config.replace("/run/secrets/mcp-doorman/", f"{folder}/"))

@@ -14,14 +14,16 @@ pub mod protected_resource;
 pub mod proxy;
 pub mod token;
 
-// A login: registration, consent in the browser, the IdP, the grant that it ends in.
+// A login: registration, the client's proof, consent in the browser, the IdP, the grant that it ends in.
 pub mod authorization_server;
 pub mod browser;
 pub mod grants;
 pub mod idp;
+pub mod jose;
 pub mod pages;
 
 // What all of them stand on.
+pub mod budget;
 pub mod chance;
 pub mod clock;
 pub mod oauth;

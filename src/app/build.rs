@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::app::{StartFault, Surroundings, redirect_uri};
@@ -40,6 +41,7 @@ pub fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, Star
         Arc::clone(&revocations),
         config.tokens,
         clock.clone(),
+        Handle::current(),
     );
     let idp = Arc::new(Idp::new(
         config.idp.clone(),
@@ -61,7 +63,7 @@ pub fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, Star
         resources: config.resources.iter().map(resource).collect(),
         registration: config.registration.clone(),
         documents: Arc::clone(&documents),
-        lifetimes: config.tokens,
+        declared: config.clients.clone(),
         cookies: Cookies::of(&config.issuer),
         ring,
         grants: grants.clone(),
@@ -74,6 +76,7 @@ pub fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, Star
         authorization_server,
         Arc::new(verifier),
         config.identity_headers.clone(),
+        config.trusted_proxies.clone(),
         &config.allowed_origins,
     )?;
     let front = Front::new(routes, clock, surroundings.chance)?;

@@ -18,6 +18,7 @@ use crate::authorization_server::{CALLBACK, endpoint};
 use crate::chance::{Chance, NoEntropy};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::grants::Grants;
 use crate::outbound::Internet;
 use crate::outbound::idp::NoConnection;
 use crate::pages::BrokenTemplate;
@@ -64,6 +65,7 @@ pub struct Running {
     public: server::Running,
     health: server::Running,
     readiness: Arc<Readiness>,
+    grants: Grants,
     background: Vec<JoinHandle<()>>,
 }
 
@@ -108,7 +110,7 @@ pub async fn start_on(
     let tasks: [Task; 4] = [
         Box::pin(background::find_idp(idp)),
         Box::pin(background::await_upstreams(upstreams, Arc::clone(&readiness))),
-        Box::pin(background::confirm_generations(grants, seen)),
+        Box::pin(background::confirm_generations(grants.clone(), seen)),
         Box::pin(background::advertise_documents(documents)),
     ];
     let background = tasks
@@ -116,7 +118,7 @@ pub async fn start_on(
         .map(|task| tokio::spawn(task.with_subscriber(surroundings.log.clone())))
         .collect();
     announce(&config, public.address(), health.address());
-    Ok(Running { public, health, readiness, background })
+    Ok(Running { public, health, readiness, grants, background })
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -135,6 +137,7 @@ impl Running {
         self.readiness.stopping();
         let drained = self.public.drain(DRAIN).await;
         self.health.drain(DRAIN).await;
+        self.grants.rechecks_are_over().await;
         for task in &self.background {
             task.abort();
         }
@@ -190,10 +193,14 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
         version = env!("CARGO_PKG_VERSION"),
         "started"
     );
-    tracing::warn!(
-        login_lasts_seconds = config.tokens.grant.as_secs(),
-        "state is in memory: one replica only, and a restart signs everybody out"
-    );
+    if !config.idp.asks_for_refresh_token() {
+        tracing::warn!(
+            login_lasts_seconds = config.tokens.recheck_grace.as_secs(),
+            fix = "add offline_access to idp.scopes, if the provider knows it",
+            "no refresh token is asked for at the IdP: it can't be asked again about a person, so a login is short"
+        );
+    }
+    tracing::warn!("state is in memory: one replica only, and a restart signs everybody out");
 }
 
 /// Where the IdP sends people back to: to be registered there exactly so.

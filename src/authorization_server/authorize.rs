@@ -48,6 +48,8 @@ enum Fault {
     State,
     #[error("resource names no server here, or more than one")]
     Resource,
+    #[error("this server needs a scope that may not be granted to this client")]
+    Scopes,
     #[error("request and request_uri are not supported: send the parameters themselves")]
     RequestObject,
     #[error("prompt=none is not possible: consent is always asked for")]
@@ -147,7 +149,7 @@ async fn check(
         client: client.digest,
         redirect_uri,
         challenge,
-        scopes: granted(&resource.scopes, form.one("scope")?),
+        scopes: granted(&client, &resource.scopes, form.one("scope")?)?,
         resource: resource.url.as_str().to_owned(),
         state,
         refreshes: client.refreshes,
@@ -171,9 +173,13 @@ fn challenge(form: &Form) -> Result<CodeChallenge, Fault> {
 
 /// What is granted of what was asked: clients send scopes of other servers, so unknown ones are left
 /// out; if that leaves none, the resource's own are the default (RFC 6749 §3.3).
-fn granted(offered: &Scopes, asked: Option<&str>) -> Scopes {
+fn granted(client: &Client, offered: &Scopes, asked: Option<&str>) -> Result<Scopes, Fault> {
+    // A token without one of them opens nothing, so the person would log in to be refused.
+    if client.allowed(offered) != *offered {
+        return Err(Fault::Scopes);
+    }
     let known = offered.intersection(&Scopes::parse(asked.unwrap_or_default()));
-    if known.is_empty() { offered.clone() } else { known }
+    Ok(if known.is_empty() { offered.clone() } else { known })
 }
 
 fn page(
@@ -184,10 +190,6 @@ fn page(
     ticket: String,
     now: Timestamp,
 ) -> ConsentPage {
-    let (registered, document_host) = match &client.known_by {
-        KnownBy::Registration(at) => (Some(ago(at.until(now).as_secs() / 60)), None),
-        KnownBy::Document(host) => (None, Some(host.clone())),
-    };
     ConsentPage {
         client_name: client.name.clone(),
         destination: asked.redirect_uri.destination().to_owned(),
@@ -196,8 +198,11 @@ fn page(
             RedirectTarget::Web => false,
             RedirectTarget::Loopback | RedirectTarget::CustomScheme => true,
         },
-        registered,
-        document_host,
+        known_by: known_by(&client.known_by, now),
+        document_host: match &client.known_by {
+            KnownBy::Document(host) => Some(host.clone()),
+            KnownBy::Config | KnownBy::Registration(_) => None,
+        },
         is_only_local: client.is_only_local(),
         resource: asked.resource.clone(),
         resource_name: resource.name.clone(),
@@ -205,6 +210,16 @@ fn page(
         idp: server.idp.issuer().to_owned(),
         action: endpoint(&server.issuer, CONSENT),
         ticket,
+    }
+}
+
+fn known_by(known_by: &KnownBy, now: Timestamp) -> String {
+    match known_by {
+        KnownBy::Document(host) => format!("as {host} says"),
+        KnownBy::Config => "set up by whoever runs this server".to_owned(),
+        KnownBy::Registration(at) => {
+            format!("unverified name, registered {}", ago(at.until(now).as_secs() / 60))
+        }
     }
 }
 
@@ -235,6 +250,7 @@ fn problem(fault: &Fault) -> Problem {
         | Fault::Challenge
         | Fault::State
         | Fault::Resource
+        | Fault::Scopes
         | Fault::RequestObject
         | Fault::PromptNone => {
             problem_pages::bad_request(format!("What it asked for is not valid: {fault}."))

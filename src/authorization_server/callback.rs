@@ -12,7 +12,7 @@ use crate::authorization_server::pending::{LOGIN_LIFETIME, PendingLogin, StateFa
 use crate::authorization_server::{AuthorizationServer, problem_pages, resource_indicator};
 use crate::browser::cookies::{self, CookieValue};
 use crate::grants::{CODE_LIFETIME, CreateFault, NewGrant};
-use crate::idp::{Discovered, Identity, LoginFault};
+use crate::idp::{Discovered, Identity, LoggedIn, LoginFault};
 use crate::secret;
 use crate::token::sealed::{CODE, Code};
 use crate::wire::{Arrival, Form, Response, answer};
@@ -111,13 +111,13 @@ async fn finish(
 ) -> Result<String, Fault> {
     let discovered = server.idp.discovered().await.map_err(LoginFault::from)?;
     let code = code_from(server.idp.issuer(), &discovered, form)?;
-    let person = server.idp.exchange(code, login.secret()).await?;
+    let logged_in = server.idp.exchange(code, login.secret()).await?;
     let resource = resource_indicator::by_url(&server.resources, &login.request().resource)
         .ok_or(Fault::ResourceGone)?;
-    if !resource.access.admits(&person) {
-        return Err(Fault::NotAllowed(person));
+    if !resource.access.admits(&logged_in.person) {
+        return Err(Fault::NotAllowed(logged_in.person));
     }
-    issue_code(server, login, person, arrival).await
+    issue_code(server, login, logged_in, arrival).await
 }
 
 fn code_from<'a>(issuer: &str, discovered: &Discovered, form: &'a Form) -> Result<&'a str, Fault> {
@@ -139,14 +139,15 @@ fn code_from<'a>(issuer: &str, discovered: &Discovered, form: &'a Form) -> Resul
 async fn issue_code(
     server: &AuthorizationServer,
     login: &PendingLogin,
-    person: Identity,
+    logged_in: LoggedIn,
     arrival: Arrival,
 ) -> Result<String, Fault> {
     let request = login.request();
-    let who = person.key.clone();
+    let who = logged_in.person.key.clone();
+    let can_be_rechecked = logged_in.refresh_token.is_some();
     let new = NewGrant {
         id: login.grant(),
-        person,
+        login: logged_in,
         client: request.client,
         resource: request.resource.clone(),
         scopes: request.scopes.clone(),
@@ -169,6 +170,7 @@ async fn issue_code(
         client_id = %request.client,
         grant_id = %login.grant(),
         user = who,
+        can_be_rechecked,
         redirect_to = request.redirect_uri.destination(),
         "signed in, code sent to the client"
     );

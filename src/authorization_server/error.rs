@@ -14,6 +14,8 @@ pub struct Refused {
     pub code: ErrorCode,
     pub description: &'static str,
     challenge: Option<&'static str>,
+    /// client, idp, store or us.
+    whose_fault: &'static str,
 }
 
 #[derive(Serialize)]
@@ -24,7 +26,13 @@ struct ErrorBody<'a> {
 
 impl Refused {
     pub const fn new(code: ErrorCode, description: &'static str) -> Self {
-        Self { code, description, challenge: None }
+        Self { code, description, challenge: None, whose_fault: "client" }
+    }
+
+    /// Something that we need is down; nothing was spent. Never `invalid_grant`, which would end a login.
+    pub const fn unavailable(whose_fault: &'static str, description: &'static str) -> Self {
+        let code = ErrorCode::TemporarilyUnavailable;
+        Self { code, description, challenge: None, whose_fault }
     }
 
     /// RFC 6749 §5.2: who tried to authenticate by `Authorization` is challenged for the same scheme.
@@ -35,11 +43,12 @@ impl Refused {
 
     /// Answer with it, and say in the log what was refused.
     pub fn answer(self, what: &'static str, arrival: Arrival) -> Response {
-        let (request_id, error, fault) = (arrival.id, self.code.as_str(), self.description);
+        let Self { description: fault, whose_fault, .. } = self;
+        let (request_id, error) = (arrival.id, self.code.as_str());
         if self.code == ErrorCode::TemporarilyUnavailable {
-            tracing::error!(%request_id, error, fault, whose_fault = "store", "{what} not answered");
+            tracing::error!(%request_id, error, fault, whose_fault, "{what} not answered");
         } else {
-            tracing::info!(%request_id, error, fault, whose_fault = "client", "{what} refused");
+            tracing::info!(%request_id, error, fault, whose_fault, "{what} refused");
         }
         self.into_response()
     }
@@ -72,6 +81,15 @@ impl Refused {
     }
 }
 
+/// RFC 6585 §4. The caller adds `Retry-After`.
+pub fn too_many() -> Response {
+    let body = ErrorBody {
+        error: ErrorCode::TemporarilyUnavailable.as_str(),
+        error_description: "too many requests, try again later",
+    };
+    answer::private_json(StatusCode::TOO_MANY_REQUESTS, &body)
+}
+
 /// RFC 6749 §3.2: a parameter that came twice.
 impl From<Repeated> for Refused {
     fn from(_: Repeated) -> Self {
@@ -79,6 +97,5 @@ impl From<Repeated> for Refused {
     }
 }
 
-/// Something of ours is down; nothing was spent. Never `invalid_grant`, which would end a login.
-pub const UNAVAILABLE: Refused =
-    Refused::new(ErrorCode::TemporarilyUnavailable, "try again in a few seconds");
+pub const UNAVAILABLE: Refused = Refused::unavailable("store", "try again in a few seconds");
+pub const OVERLOADED: Refused = Refused::unavailable("us", "too much is under way, try again soon");

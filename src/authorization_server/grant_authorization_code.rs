@@ -37,7 +37,7 @@ pub async fn redeem(
         }
         RedeemFault::Store(_) => UNAVAILABLE,
     })?;
-    let issued = token_response::tokens(server, &grant, &resource, &grant.scopes, arrival.at)?;
+    let issued = token_response::tokens(server, client, &grant, &resource, &grant.scopes)?;
     tracing::info!(
         request_id = %arrival.id,
         client_id = %client.digest,

@@ -25,21 +25,24 @@ pub async fn refresh(
     let resource = resource_indicator::granted(server, form, &read.grant)?;
     let scopes = narrowed(&read.grant.scopes, &resource.scopes, form.one("scope")?)?;
     let grant =
-        server.grants.advance(read, token.generation).await.map_err(|fault| match fault {
-            AdvanceFault::Ended => BAD_TOKEN,
-            AdvanceFault::Theft => {
-                tracing::warn!(
-                    request_id = %arrival.id,
-                    client_id = %client.digest,
-                    grant_id = %token.grant,
-                    generation = token.generation,
-                    "replaced refresh token presented, grant ended",
-                );
-                BAD_TOKEN
+        server.grants.advance(&server.idp, read, token.generation).await.map_err(|fault| {
+            match fault {
+                AdvanceFault::Ended => BAD_TOKEN,
+                AdvanceFault::Theft => {
+                    tracing::warn!(
+                        request_id = %arrival.id,
+                        client_id = %client.digest,
+                        grant_id = %token.grant,
+                        generation = token.generation,
+                        "replaced refresh token presented, grant ended",
+                    );
+                    BAD_TOKEN
+                }
+                AdvanceFault::Unvouched | AdvanceFault::TookTooLong => IDP_SILENT,
+                AdvanceFault::Store(_) => UNAVAILABLE,
             }
-            AdvanceFault::Store(_) => UNAVAILABLE,
         })?;
-    let issued = token_response::tokens(server, &grant, &resource, &scopes, arrival.at)?;
+    let issued = token_response::tokens(server, client, &grant, &resource, &scopes)?;
     tracing::info!(
         request_id = %arrival.id,
         client_id = %client.digest,
@@ -61,6 +64,10 @@ fn narrowed(granted: &Scopes, offered: &Scopes, asked: Option<&str>) -> Result<S
     Ok(if known.is_empty() { granted.clone() } else { granted.intersection(&known) })
 }
 
+const IDP_SILENT: Refused = Refused::unavailable(
+    "idp",
+    "the identity provider does not answer, try again in a few seconds",
+);
 const NO_TOKEN: Refused = Refused::new(ErrorCode::InvalidRequest, "refresh_token is missing");
 const BAD_TOKEN: Refused = Refused::new(
     ErrorCode::InvalidGrant,

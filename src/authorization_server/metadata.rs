@@ -3,9 +3,12 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::authorization_server::clients::declared::{self, DeclaredClient};
+use crate::authorization_server::clients::document::Documents;
 use crate::authorization_server::{
     AUTHORIZE, JWKS, REGISTER, REVOKE, RegistrationSettings, TOKEN, endpoint,
 };
+use crate::jose::key_set::ALGORITHMS;
 use crate::oauth::PublicUrl;
 
 /// Members without a value are left out (RFC 8414 §3.2).
@@ -24,8 +27,12 @@ struct Metadata<'a> {
     response_types_supported: [&'a str; 1],
     response_modes_supported: [&'a str; 1],
     grant_types_supported: [&'a str; 2],
-    token_endpoint_auth_methods_supported: [&'a str; 3],
-    revocation_endpoint_auth_methods_supported: [&'a str; 3],
+    token_endpoint_auth_methods_supported: &'a [&'a str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_endpoint_auth_signing_alg_values_supported: Option<&'a [&'a str]>,
+    revocation_endpoint_auth_methods_supported: &'a [&'a str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocation_endpoint_auth_signing_alg_values_supported: Option<&'a [&'a str]>,
     code_challenge_methods_supported: [&'a str; 1],
     authorization_response_iss_parameter_supported: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,19 +49,41 @@ pub struct MetadataDocuments {
     pub without: Bytes,
 }
 
-pub fn documents(issuer: &PublicUrl, registration: &RegistrationSettings) -> MetadataDocuments {
+impl MetadataDocuments {
+    /// The one that stands now.
+    pub fn now(&self, documents: &Documents) -> Bytes {
+        if documents.is_advertised() {
+            self.with_client_documents.clone()
+        } else {
+            self.without.clone()
+        }
+    }
+}
+
+pub fn documents(
+    issuer: &PublicUrl,
+    registration: &RegistrationSettings,
+    declared: &[DeclaredClient],
+) -> MetadataDocuments {
     MetadataDocuments {
-        with_client_documents: document(issuer, registration, Some(true)),
-        without: document(issuer, registration, None),
+        with_client_documents: document(issuer, registration, declared, Some(true)),
+        without: document(issuer, registration, declared, None),
     }
 }
 
 fn document(
     issuer: &PublicUrl,
     registration: &RegistrationSettings,
+    declared: &[DeclaredClient],
     client_id_metadata_document_supported: Option<bool>,
 ) -> Bytes {
     let at = |path| endpoint(issuer, path);
+    // Only where a client has keys: others that find it here would come with an assertion.
+    let (methods, algorithms) = if declared::some_sign(declared) {
+        (&WITH_ASSERTIONS[..], Some(&ALGORITHMS[..]))
+    } else {
+        (&CLIENT_AUTHENTICATION[..], None)
+    };
     let metadata = Metadata {
         issuer: issuer.as_str(),
         authorization_endpoint: at(AUTHORIZE),
@@ -65,8 +94,10 @@ fn document(
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
         grant_types_supported: ["authorization_code", "refresh_token"],
-        token_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
-        revocation_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
+        token_endpoint_auth_methods_supported: methods,
+        token_endpoint_auth_signing_alg_values_supported: algorithms,
+        revocation_endpoint_auth_methods_supported: methods,
+        revocation_endpoint_auth_signing_alg_values_supported: algorithms,
         code_challenge_methods_supported: ["S256"],
         authorization_response_iss_parameter_supported: true,
         client_id_metadata_document_supported,
@@ -102,3 +133,5 @@ fn variants(path: &str) -> Vec<String> {
 
 /// `none` first: some clients take a public registration only if they find it here.
 const CLIENT_AUTHENTICATION: [&str; 3] = ["none", "client_secret_post", "client_secret_basic"];
+const WITH_ASSERTIONS: [&str; 4] =
+    ["none", "client_secret_post", "client_secret_basic", "private_key_jwt"];

@@ -25,10 +25,11 @@ pub mod token_response;
 
 use std::sync::Arc;
 
+use crate::authorization_server::clients::declared::DeclaredClient;
 use crate::authorization_server::clients::document::{DocumentSettings, Documents};
 use crate::browser::Cookies;
 use crate::chance::Chance;
-use crate::grants::{Grants, Lifetimes};
+use crate::grants::Grants;
 use crate::idp::Idp;
 use crate::oauth::PublicUrl;
 use crate::pages::Pages;
@@ -54,7 +55,7 @@ pub struct AuthorizationServer {
     pub resources: Vec<Arc<Resource>>,
     pub registration: RegistrationSettings,
     pub documents: Arc<Documents>,
-    pub lifetimes: Lifetimes,
+    pub declared: Vec<DeclaredClient>,
     pub cookies: Cookies,
     pub ring: Arc<KeyRing>,
     pub grants: Grants,

@@ -85,6 +85,17 @@ pub fn consent(fault: ConsentFault) -> Problem {
     start_again(status, what)
 }
 
+pub fn too_many() -> Problem {
+    Problem {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        title: "Too many sign-ins were begun",
+        what: "More were begun from your network, or altogether, than we can tell from an attack."
+            .to_owned(),
+        advice: "Wait a minute and try again.",
+        link: None,
+    }
+}
+
 pub fn another_browser() -> Problem {
     start_again(
         StatusCode::FORBIDDEN,

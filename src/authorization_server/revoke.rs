@@ -25,7 +25,7 @@ async fn revoke(
     arrival: Arrival,
 ) -> Result<(), Refused> {
     let (headers, form) = read_form(request).await?;
-    let client = clients::authenticate(server, &headers, &form)?;
+    let client = clients::authenticate(server, &headers, &form, arrival).await?;
     let token = form.one("token")?.ok_or(NO_TOKEN)?;
     // RFC 7009 §2.2: a token that is not valid (any more) is as good as revoked.
     let Some((grant, owner)) = named_by(server, token) else { return Ok(()) };

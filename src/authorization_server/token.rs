@@ -27,7 +27,7 @@ async fn exchange(
 ) -> Result<Response, Refused> {
     let (headers, form) = read_form(request).await?;
     let grant_type = form.one("grant_type")?.ok_or(NO_GRANT_TYPE)?;
-    let client = clients::authenticate(server, &headers, &form)?;
+    let client = clients::authenticate(server, &headers, &form, arrival).await?;
     let issued = match grant_type {
         "authorization_code" => {
             grant_authorization_code::redeem(server, &client, &form, arrival).await?

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::authorization_server::AuthorizationServer;
+use crate::authorization_server::clients::Client;
 use crate::authorization_server::error::{Refused, UNAVAILABLE};
-use crate::clock::Timestamp;
-use crate::grants::Grant;
+use crate::grants::{AccessTime, Grant};
 use crate::oauth::{ErrorCode, Scopes};
 use crate::policy::Resource;
 use crate::token::sealed::{ACCESS_TOKEN, AccessToken, REFRESH_TOKEN, RefreshToken};
@@ -24,7 +24,7 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// For a client that did not ask for refresh tokens.
+    /// For a client that did not want refresh tokens when it asked for the code.
     pub fn without_refresh_token(self) -> Self {
         Self { refresh_token: None, ..self }
     }
@@ -33,17 +33,19 @@ impl Issued {
 /// Tokens of the grant's newest generation, the access token with `scopes`.
 pub fn tokens(
     server: &AuthorizationServer,
+    client: &Client,
     grant: &Grant,
     resource: &Resource,
     scopes: &Scopes,
-    now: Timestamp,
 ) -> Result<Issued, Refused> {
     // The rules may have changed since the login.
     if !resource.access.admits(&grant.person) {
         return Err(NOT_ALLOWED);
     }
+    // And what its client may be granted.
+    let scopes = client.allowed(scopes);
     let generation = grant.generations.newest();
-    let expires = now.after(server.lifetimes.access).min(grant.ends_at);
+    let AccessTime { expires, told } = server.grants.access_time(grant);
     let person = &grant.person;
     let access_token = AccessToken {
         grant: grant.id,
@@ -62,8 +64,12 @@ pub fn tokens(
     Ok(Issued {
         access_token: server.ring.seal(&ACCESS_TOKEN, &access_token).map_err(seal)?,
         token_type: "Bearer",
-        expires_in: now.until(expires).as_secs(),
-        refresh_token: Some(server.ring.seal(&REFRESH_TOKEN, &refresh_token).map_err(seal)?),
+        expires_in: told.as_secs(),
+        refresh_token: if client.refreshes {
+            Some(server.ring.seal(&REFRESH_TOKEN, &refresh_token).map_err(seal)?)
+        } else {
+            None
+        },
         scope: (!scopes.is_empty()).then(|| scopes.to_string()),
     })
 }

@@ -1,6 +1,7 @@
 //! The command line: arguments and printing only.
 
 mod check;
+mod key;
 mod serve;
 mod stop;
 mod try_it;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::chance::Chance;
 use crate::cli::try_it::TryArguments;
 
 /// Puts OAuth in front of an MCP server that knows nothing of it.
@@ -28,6 +30,8 @@ enum Command {
     Try(TryArguments),
     /// Run the sidecar.
     Serve(ConfigArgument),
+    /// Make a sealing key and print it. Keep it as you would a password.
+    Key,
     /// Say whether a config file is valid, without starting or reaching anything.
     Check(CheckArguments),
 }
@@ -52,6 +56,7 @@ impl Cli {
     pub fn run(&self) -> ExitCode {
         match &self.command {
             Command::Try(arguments) => try_it::run(arguments),
+            Command::Key => key::run(Chance::system()),
             Command::Serve(argument) => serve::run(&argument.config),
             Command::Check(arguments) if arguments.schema => check::show_schema(),
             Command::Check(arguments) => check::run(&arguments.file.config),

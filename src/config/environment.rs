@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -66,6 +67,16 @@ impl Environment {
             None => read_from_disk(path).map_err(|error| tell(&error)),
         }
     }
+
+    /// May every user of this machine read the file? In what a container is given as its secrets there are no
+    /// others, and both Docker and Kubernetes make such files readable for all by default.
+    pub(super) fn is_open_to_all(&self, path: &Path) -> bool {
+        let is_mounted_secret = path.starts_with("/run/secrets")
+            || path.starts_with("/var/run/secrets")
+            || path.parent().is_some_and(|folder| folder.join("..data").exists());
+        let is_given = self.files.contains_key(path);
+        !is_given && !is_mounted_secret && others_may_read(path)
+    }
 }
 
 impl fmt::Debug for Environment {
@@ -90,6 +101,10 @@ fn read_from_disk(path: &Path) -> io::Result<String> {
     } else {
         Err(io::ErrorKind::FileTooLarge.into())
     }
+}
+
+fn others_may_read(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
 fn tell(error: &io::Error) -> String {
@@ -119,6 +134,23 @@ mod tests {
         let environment = Environment::empty().with_variable("PASSWORD", "s3cr3t");
 
         assert!(!format!("{environment:?}").contains("s3cr3t"));
+    }
+
+    #[test]
+    fn a_file_is_open_to_all_unless_it_is_a_containers_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        fs::write(&file, "x").unwrap();
+        let is_open = |mode| {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            Environment::empty().is_open_to_all(&file)
+        };
+
+        assert!(is_open(0o644));
+        assert!(!is_open(0o640) && !is_open(0o600));
+        // As Kubernetes mounts a Secret.
+        fs::create_dir(folder.path().join("..data")).unwrap();
+        assert!(!is_open(0o644));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use std::path::Path;
 use http::HeaderValue;
 
 use crate::authorization_server::RegistrationSettings;
+use crate::authorization_server::clients::declared::DeclaredClient;
 use crate::config::problem::{Problem, Reported, Spot};
 use crate::config::stanza::{Reading, Stanza};
 use crate::grants::Lifetimes;
@@ -32,7 +33,7 @@ use crate::proxy::IdentityHeaders;
 use crate::seal::KeyMaterial;
 use crate::server::ListenAddress;
 use crate::telemetry::LogSettings;
-use crate::wire::UpstreamUrl;
+use crate::wire::{TrustedProxies, UpstreamUrl};
 
 pub use environment::Environment;
 pub use problem::Problems;
@@ -53,9 +54,13 @@ pub struct Config {
     pub sealing_keys: Vec<KeyMaterial>,
     pub tokens: Lifetimes,
     pub registration: RegistrationSettings,
+    /// No two with the same id.
+    pub clients: Vec<DeclaredClient>,
     pub identity_headers: IdentityHeaders,
     /// Origins of web pages that may call, besides loopback ones and our own.
     pub allowed_origins: Vec<HeaderValue>,
+    /// Proxies in front of us, whose word about callers' addresses is believed.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// One protected resource: a public MCP URL and the server behind it.

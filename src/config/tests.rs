@@ -6,6 +6,7 @@ mod schema;
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,11 +14,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
+use crate::authorization_server::clients::Authentication;
 use crate::authorization_server::clients::document::Support;
 use crate::config::check::SAMPLES;
 use crate::config::{Config, Environment, Problems, load, presets};
 use crate::idp::ClientAuthentication;
-use crate::oauth::PublicUrl;
+use crate::oauth::{PublicUrl, Scopes};
 use crate::policy::{Access, AccessEntry};
 use crate::secret;
 
@@ -36,6 +38,7 @@ fn environment() -> Environment {
         .with_variable("HOSTILE", "a\nidp: { issuer: x }")
         .with_variable("INSECURE_URL", "http://user:s3cr3t@login.example")
         .with_variable("IDP_CLIENT_SECRET", "s3cr3t from the environment\n")
+        .with_variable("CHATGPT_CLIENT_SECRET", "s3cr3t that is long enough for a client")
         .with_variable("DOORMAN_PREVIOUS_SEALING_KEY", &key("previous"))
         .with_file("/run/secrets/idp/client-secret", "s3cr3t from a file\n")
         .with_file("/run/secrets/doorman/sealing-key", key("current") + "\n")
@@ -49,6 +52,19 @@ fn environment() -> Environment {
             "/etc/doorman/secret.json",
             client_document("secret", r#", "client_secret": "s3cr3t""#),
         )
+        .with_file("/run/secrets/clients/chatgpt", "s3cr3t that is long enough for a client\n")
+        .with_file("/etc/mcp-doorman/our-agent.jwks.json", format!(r#"{{"keys":[{{{KEY}}}]}}"#))
+        .with_file(
+            "/etc/mcp-doorman/private.jwks.json",
+            format!(r#"{{"keys":[{{{KEY},"d":"s3cr3t"}}]}}"#),
+        )
+        .with_file(
+            "/etc/mcp-doorman/weak.jwks.json",
+            format!(
+                r#"{{"keys":[{{{KEY}}},{{"kty":"RSA","n":"{}","e":"AQAB"}}]}}"#,
+                "_".repeat(171)
+            ),
+        )
 }
 
 /// What a client would publish at <https://client.example/> and `name`.
@@ -58,6 +74,9 @@ fn client_document(name: &str, more: &str) -> String {
             "redirect_uris": ["http://127.0.0.1/callback"]{more} }}"#
     )
 }
+
+/// The public key of RFC 7515 A.3.
+const KEY: &str = r#""kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
 
 fn loaded(yaml: &str) -> Result<Config, Problems> {
     load(Path::new("config.yaml"), &environment().with_file("config.yaml", yaml))
@@ -138,6 +157,7 @@ fn the_example_loads_and_means_what_its_comments_say() {
     assert_eq!(config.log, defaults.log);
     assert_eq!(config.listen.address, defaults.listen.address);
     assert_eq!(config.health.address, defaults.health.address);
+    assert_eq!(config.clients.len(), 3);
     assert_eq!(config.idp.scopes, defaults.idp.scopes);
     assert_eq!(config.idp.user_key, defaults.idp.user_key);
     assert_eq!(config.idp.groups_claim, defaults.idp.groups_claim);
@@ -164,11 +184,14 @@ fn what_was_left_out_has_its_default() {
     assert_eq!(config.issuer, PublicUrl::parse("https://tools.example.com").unwrap());
     assert_eq!(config.tokens.access, Duration::from_hours(1));
     assert_eq!(config.tokens.refresh, Duration::from_hours(14 * 24));
-    assert_eq!(config.tokens.grant, Duration::from_hours(12));
+    assert_eq!(config.tokens.grant, Duration::from_hours(90 * 24));
+    assert_eq!(config.tokens.recheck_after, Duration::from_hours(1));
+    assert_eq!(config.tokens.recheck_grace, Duration::from_hours(12));
     assert_eq!(config.resources[0].access, Access::Anyone);
     assert!(config.resources[0].scopes.is_empty());
     assert!(config.registration.dynamic);
     assert!(config.registration.redirect_schemes.contains(&"cursor".to_owned()));
+    assert!(config.clients.is_empty());
     assert!(config.idp.client_secret.is_none());
     assert!(config.allowed_origins.is_empty());
 }
@@ -200,6 +223,39 @@ fn secrets_come_without_the_newline_at_their_end() {
         let config = loaded(&minimal_and(&format!("  client_secret: {source}"))).unwrap();
         assert_eq!(config.idp.client_secret.unwrap().expose(), expected);
     }
+}
+
+#[test]
+fn a_client_proves_itself_as_it_was_set_up() {
+    let valid = root().join("tests/config/valid/clients.yaml");
+
+    let clients = loaded(&fs::read_to_string(valid).unwrap()).unwrap().clients;
+
+    let [claude, chatgpt, agent] = clients.as_slice() else { panic!("{clients:?}") };
+    assert!(matches!(claude.authentication, Authentication::None));
+    let hash = secret::sha256(b"s3cr3t that is long enough for a client");
+    assert!(matches!(chatgpt.authentication, Authentication::Secret(own) if own == hash));
+    assert!(matches!(agent.authentication, Authentication::Keys(_)));
+    assert_eq!(chatgpt.scopes, Some(Scopes::parse("tools.read")));
+    assert_eq!((&claude.scopes, claude.refreshes), (&None, true));
+    assert!(!chatgpt.refreshes);
+}
+
+#[test]
+fn a_sealing_key_that_every_user_may_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sealing-key");
+    fs::write(&file, key("current")).unwrap();
+    let yaml = minimal_and("").replace("/run/secrets/doorman/sealing-key", file.to_str().unwrap());
+    let with_mode = |mode| {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        loaded(&yaml)
+    };
+
+    let told = with_mode(0o644).unwrap_err().to_string();
+    assert!(told.contains("every user of this machine may read"), "{told}");
+    assert!(told.contains(&format!("fix: chmod 600 {}", file.display())), "{told}");
+    with_mode(0o600).unwrap();
 }
 
 #[test]
@@ -273,8 +329,8 @@ fn every_preset_logs_people_in() {
         let config = loaded(&minimal_and(&format!("  preset: {name}")))
             .unwrap_or_else(|problems| panic!("{name}: {problems}"));
         assert!(config.idp.scopes.contains(&"openid".to_owned()), "{name}");
-        // We do not ask for the IdP's refresh tokens, and some refuse scopes that they don't know.
-        assert!(!config.idp.scopes.contains(&"offline_access".to_owned()), "{name}");
+        // Some providers refuse scopes that they don't know, so the general preset can't ask.
+        assert_eq!(config.idp.asks_for_refresh_token(), name != presets::DEFAULT, "{name}");
         assert!(!config.idp.user_key.is_empty(), "{name}");
     }
 }
@@ -299,6 +355,7 @@ fn files_that_were_not_given_are_read_from_the_disk() {
         .replace("/run/secrets/doorman/sealing-key", &sealing_key.display().to_string());
     fs::write(&config, yaml).unwrap();
     fs::write(&sealing_key, key("on disk")).unwrap();
+    fs::set_permissions(&sealing_key, fs::Permissions::from_mode(0o600)).unwrap();
 
     assert!(load(&config, &Environment::of_this_process()).is_ok());
 }

@@ -21,6 +21,8 @@ pub struct Generations {
 pub enum Judgement {
     /// Issue the next generation.
     Advance,
+    /// We issued it, and the row does not know: the store has forgotten. Ask the IdP, then go on from it.
+    Ahead,
     /// The client may not have got the newest: issue it again.
     Repeat,
     /// Only somebody who copied it can still have it.
@@ -36,18 +38,27 @@ impl Generations {
         self.newest
     }
 
+    /// What is issued next, if `presented` may go on.
+    pub fn after(&self, judgement: Judgement, presented: u32, now: Timestamp) -> Option<Self> {
+        match judgement {
+            Judgement::Advance | Judgement::Ahead => Some(self.next(presented, now)),
+            Judgement::Repeat => Some(*self),
+            Judgement::Theft => None,
+        }
+    }
+
     pub fn judge(&self, presented: u32, now: Timestamp) -> Judgement {
         let is_recent = now < self.issued_at.after(RETRY_WINDOW);
         match self.newest.checked_sub(presented) {
-            // Beyond the newest: we issued it, so the store has forgotten. Go on from there.
-            None | Some(0) => Judgement::Advance,
+            None => Judgement::Ahead,
+            Some(0) => Judgement::Advance,
             Some(1) if !self.confirmed || is_recent => Judgement::Repeat,
             Some(2) if is_recent => Judgement::Repeat,
             Some(_) => Judgement::Theft,
         }
     }
 
-    pub fn next(&self, presented: u32, now: Timestamp) -> Self {
+    fn next(&self, presented: u32, now: Timestamp) -> Self {
         let newest = self.newest.max(presented).saturating_add(1);
         Self { newest, issued_at: now, confirmed: false }
     }
@@ -84,7 +95,7 @@ mod tests {
             (at(5, false), 3, soon, Judgement::Repeat),
             (at(5, false), 3, late, Judgement::Theft),
             (at(5, false), 2, soon, Judgement::Theft),
-            (at(5, false), 6, late, Judgement::Advance),
+            (at(5, false), 6, late, Judgement::Ahead),
         ] {
             assert_eq!(state.judge(presented, now), expected, "{state:?} {presented} {now:?}");
         }

@@ -4,21 +4,27 @@
 //! is one compare-and-swap.
 
 pub mod generations;
+mod recheck;
 pub mod revocations;
 pub mod row;
+pub mod vouch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use crate::clock::{Clock, Timestamp};
-use crate::idp::Identity;
+use crate::idp::{Idp, LoggedIn};
 use crate::oauth::{ClientDigest, Scopes};
 use crate::seal::KeyRing;
 use crate::store::{Created, Store, StoreFault, Swap, Version};
 
 use generations::{Generations, Judgement};
+use recheck::Asking;
 pub use revocations::Revocations;
 pub use row::{Grant, GrantId, GrantState};
+use vouch::Vouch;
 
 /// How long things last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +33,12 @@ pub struct Lifetimes {
     pub access: Duration,
     /// Of a refresh token that is not used.
     pub refresh: Duration,
-    /// Of the whole grant while the IdP is not asked again about the person.
+    /// Of the whole grant, however often it is refreshed.
     pub grant: Duration,
+    /// How long the IdP's word about a person holds.
+    pub recheck_after: Duration,
+    /// How much longer, if the IdP is asked and does not answer, or can't be asked.
+    pub recheck_grace: Duration,
 }
 
 /// The rows of all grants, and which of them ended a short while ago.
@@ -39,6 +49,19 @@ pub struct Grants {
     revocations: Arc<Revocations>,
     lifetimes: Lifetimes,
     clock: Clock,
+    asking: Asking,
+    /// Where what must not end with a connection goes on.
+    background: Handle,
+}
+
+/// Of an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessTime {
+    pub expires: Timestamp,
+    /// How long from now its client is told that it lives: less, for its way back to us, and because both
+    /// sides count whole seconds. Python's clients refresh only when the time that they were told is over;
+    /// a 401 before that makes them ask for a login. Zero if there is no time left.
+    pub told: Duration,
 }
 
 /// A row as it was read; changing it needs it to be still the same.
@@ -52,7 +75,7 @@ pub struct ReadGrant {
 #[derive(Debug)]
 pub struct NewGrant {
     pub id: GrantId,
-    pub person: Identity,
+    pub login: LoggedIn,
     pub client: ClientDigest,
     pub resource: String,
     pub scopes: Scopes,
@@ -85,6 +108,12 @@ pub enum AdvanceFault {
     /// A token that can only be in the hands of two parties. The grant is ended.
     #[error("the refresh token was replaced long ago")]
     Theft,
+    /// The IdP has not vouched for the person for too long, and does not answer now.
+    #[error("the IdP does not say whether the person may go on")]
+    Unvouched,
+    /// It is being found out whether the person may go on; the client may come back.
+    #[error("asking the IdP takes too long")]
+    TookTooLong,
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
@@ -96,22 +125,31 @@ impl Grants {
         revocations: Arc<Revocations>,
         lifetimes: Lifetimes,
         clock: Clock,
+        background: Handle,
     ) -> Self {
-        Self { store, ring, revocations, lifetimes, clock }
+        let asking = Asking::default();
+        Self { store, ring, revocations, lifetimes, clock, asking, background }
     }
 
     /// Write the row of a grant whose code is about to be sent to the client.
     pub async fn create(&self, new: NewGrant) -> Result<(), CreateFault> {
         let now = self.clock.now();
+        let vouch = Vouch::at(now, new.login.refresh_token.as_ref());
+        let ends_at = now.after(self.lifetimes.grant);
+        let ends_at = match vouch.refresh_token {
+            Some(_) => ends_at,
+            None => ends_at.min(vouch.holds_until(&self.lifetimes, now)),
+        };
         let grant = Grant {
             id: new.id,
             state: GrantState::CodeIssued,
             generations: Generations::first(now),
-            person: new.person,
+            person: new.login.person,
             client: new.client,
             resource: new.resource,
             scopes: new.scopes,
-            ends_at: now.after(self.lifetimes.grant),
+            ends_at,
+            vouch,
         };
         let sealed = self.sealed(&grant)?;
         match self.store.create(&grant.id.key(), sealed, now.after(CODE_LIFETIME)).await? {
@@ -157,9 +195,11 @@ impl Grants {
         }
     }
 
-    /// A refresh token of generation `presented` is shown: the grant as it is to be issued for.
+    /// A refresh token of generation `presented` is shown: the grant as it is to be issued for. Asks the IdP
+    /// whether the person may go on, if that was long ago.
     pub async fn advance(
         &self,
+        idp: &Arc<Idp>,
         mut read: ReadGrant,
         presented: u32,
     ) -> Result<Grant, AdvanceFault> {
@@ -168,34 +208,56 @@ impl Grants {
             if read.grant.state != GrantState::Live || read.grant.ends_at <= now {
                 return Err(AdvanceFault::Ended);
             }
-            match read.grant.generations.judge(presented, now) {
-                Judgement::Repeat => return Ok(read.grant),
-                Judgement::Theft => {
-                    self.end(read.grant.id).await?;
-                    return Err(AdvanceFault::Theft);
-                }
-                Judgement::Advance => {}
-            }
             let id = read.grant.id;
-            let next =
-                Grant { generations: read.grant.generations.next(presented, now), ..read.grant };
-            match self.swap(&next, read.version).await? {
-                Swap::Done(_) => return Ok(next),
-                // A parallel refresh won: judge again by what it wrote.
-                Swap::Lost => read = self.read(id).await?.ok_or(AdvanceFault::Ended)?,
+            let judgement = read.grant.generations.judge(presented, now);
+            let Some(next) = read.grant.generations.after(judgement, presented, now) else {
+                self.end(id).await?;
+                return Err(AdvanceFault::Theft);
+            };
+            let vouch = &read.grant.vouch;
+            let must_ask = judgement == Judgement::Ahead && vouch.refresh_token.is_some();
+            if must_ask || vouch.is_stale(&self.lifetimes, now) {
+                if let Some(grant) = self.recheck(idp, read, presented).await? {
+                    return Ok(grant);
+                }
+            } else if next == read.grant.generations {
+                return Ok(read.grant);
+            } else {
+                let next = Grant { generations: next, ..read.grant };
+                if let Swap::Done(_) = self.swap(&next, read.version).await? {
+                    return Ok(next);
+                }
             }
+            // Somebody else wrote meanwhile: judge again by what it says now.
+            read = self.read(id).await?.ok_or(AdvanceFault::Ended)?;
         }
         Err(AdvanceFault::Store(StoreFault))
     }
 
+    /// Of an access token that is issued now for `grant`.
+    pub fn access_time(&self, grant: &Grant) -> AccessTime {
+        let now = self.clock.now();
+        let usual = now.after(self.lifetimes.access).after(ALLOWANCE);
+        let vouched = grant.vouch.holds_until(&self.lifetimes, now);
+        let expires = usual.min(vouched).min(grant.ends_at);
+        let left = now.until(expires);
+        // Of what is about to end nothing is taken away.
+        let told = if left > ALLOWANCE { left.saturating_sub(ALLOWANCE) } else { left };
+        AccessTime { expires, told: told.min(self.lifetimes.access) }
+    }
+
     /// The newest access token was seen: what came before it is no longer needed for a retry.
     pub async fn confirm(&self, id: GrantId, generation: u32) -> Result<(), StoreFault> {
-        let Some(read) = self.read(id).await? else { return Ok(()) };
-        if let Some(generations) = read.grant.generations.confirmed(generation) {
-            // Lost to a refresh: then the confirmation is out of date anyway.
-            self.swap(&Grant { generations, ..read.grant }, read.version).await?;
+        for _ in 0..MOST_TRIES {
+            let Some(read) = self.read(id).await? else { return Ok(()) };
+            let confirmed = read.grant.generations.confirmed(generation);
+            let Some(generations) = confirmed else { return Ok(()) };
+            let confirmed = Grant { generations, ..read.grant };
+            if let Swap::Done(_) = self.swap(&confirmed, read.version).await? {
+                return Ok(());
+            }
         }
-        Ok(())
+        Err(StoreFault)
     }
 
     /// End the grant. Its access tokens are refused from now on; its row stays, so that a late replay
@@ -209,7 +271,9 @@ impl Grants {
             if read.grant.state == GrantState::Ended {
                 return Ok(());
             }
-            let ended = Grant { state: GrantState::Ended, ..read.grant };
+            // What could still ask the IdP goes with it.
+            let vouch = Vouch { refresh_token: None, ..read.grant.vouch };
+            let ended = Grant { state: GrantState::Ended, vouch, ..read.grant };
             if let Swap::Done(_) = self.swap(&ended, read.version).await? {
                 return Ok(());
             }
@@ -239,6 +303,7 @@ impl Grants {
 
 /// From our redirect to the client's token request.
 pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
+const ALLOWANCE: Duration = Duration::from_secs(5);
 const CLOCK_LEEWAY: Duration = Duration::from_mins(5);
 const MOST_TRIES: usize = 16;
 
@@ -249,6 +314,7 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
+    use crate::idp::Identity;
     use crate::oauth::PublicUrl;
     use crate::seal::KeyMaterial;
     use crate::secret;
@@ -308,13 +374,17 @@ mod tests {
             access: Duration::from_hours(1),
             refresh: Duration::from_hours(24),
             grant: Duration::from_hours(240),
+            recheck_after: Duration::from_hours(1),
+            recheck_grace: Duration::from_hours(1),
         };
         let ring = Arc::new(KeyRing::new(&key, &[], &issuer).unwrap());
         let revocations = Arc::new(Revocations::new(clock.clone()));
-        let grants = Grants::new(store, ring, revocations, lifetimes, clock.clone());
+        let grants =
+            Grants::new(store, ring, revocations, lifetimes, clock.clone(), Handle::current());
+        let person = Identity { key: "alice-7f3a".to_owned(), email: None, groups: Vec::new() };
         let new = NewGrant {
             id: GRANT,
-            person: Identity { key: "alice-7f3a".to_owned(), email: None, groups: Vec::new() },
+            login: LoggedIn { person, refresh_token: None },
             client: ClientDigest::of("doorman_ci_x"),
             resource: "https://tools.example.com/mcp".to_owned(),
             scopes: Scopes::default(),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::grants::generations::Generations;
+use crate::grants::vouch::Vouch;
 use crate::idp::Identity;
 use crate::oauth::{ClientDigest, Scopes};
 use crate::seal::Kind;
@@ -27,6 +28,7 @@ pub struct Grant {
     pub scopes: Scopes,
     /// However often it is refreshed.
     pub ends_at: Timestamp,
+    pub vouch: Vouch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,11 @@ impl GrantId {
 
     pub(super) fn key(self) -> Key {
         Key::new("grant", &self.0)
+    }
+
+    /// Of the right to ask the IdP about it.
+    pub(super) fn lease_key(self) -> Key {
+        Key::new("recheck", &self.0)
     }
 }
 

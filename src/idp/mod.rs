@@ -2,24 +2,29 @@
 
 pub mod discovery;
 pub mod exchange;
+mod id_token;
 pub mod identity;
 pub mod login;
 pub mod profile;
+pub mod recheck;
+pub mod token_endpoint;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::clock::Clock;
 use crate::outbound::IdpConnection;
 
 pub use discovery::{Discovered, DiscoveryFault};
-pub use exchange::LoginFault;
+pub use exchange::LoggedIn;
 pub use identity::Identity;
 pub use profile::{ClientAuthentication, IdpSettings};
+pub use recheck::{Recheck, Verdict};
+pub use token_endpoint::LoginFault;
 
 /// The IdP: its settings, and what it published about itself when we last asked.
 #[derive(Debug)]
@@ -35,6 +40,10 @@ pub struct Idp {
     asked: AtomicU64,
     /// Seconds since 1970: no refresh before.
     refresh_from: AtomicU64,
+    /// Seconds since 1970: nobody is asked about before, because the IdP did not answer.
+    silent_until: AtomicU64,
+    /// Held by each that asks about a person again.
+    rechecks: Semaphore,
 }
 
 impl Idp {
@@ -54,6 +63,8 @@ impl Idp {
             asking: Mutex::default(),
             asked: AtomicU64::new(0),
             refresh_from: AtomicU64::new(0),
+            silent_until: AtomicU64::new(0),
+            rechecks: Semaphore::new(recheck::MOST_RECHECKS),
         }
     }
 

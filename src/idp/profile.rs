@@ -21,6 +21,16 @@ pub struct IdpSettings {
     pub groups_claim: String,
 }
 
+impl IdpSettings {
+    /// Whether a login asks for what the IdP can be asked with again. Some IdPs give it unasked.
+    pub fn asks_for_refresh_token(&self) -> bool {
+        let offline = ("access_type", "offline");
+        let mut parameters = self.authorization_parameters.iter();
+        self.scopes.iter().any(|scope| scope == "offline_access")
+            || parameters.any(|(name, value)| (name.as_str(), value.as_str()) == offline)
+    }
+}
+
 /// How we authenticate at the IdP's token endpoint (OIDC Core §9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuthentication {

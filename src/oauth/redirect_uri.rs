@@ -7,7 +7,18 @@ use crate::oauth::public_url::is_loopback;
 
 /// A redirect URI that may be registered. Kept as the client wrote it: matching is by bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegisteredRedirectUri(String);
+pub struct RegisteredRedirectUri {
+    text: String,
+    last_segment: LastSegment,
+}
+
+/// What the path of a redirect URI may end in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastSegment {
+    AsWritten,
+    /// The text ends before it.
+    Any,
+}
 
 /// A redirect URI that one client has registered. Only a match makes one, so holding it is the
 /// permission to send the browser there. It is read back from payloads that only we can seal.
@@ -42,6 +53,8 @@ pub enum NotRegistrable {
     Scheme,
     #[error("has a host that is not written as it is")]
     Host,
+    #[error("has a * that is not the whole last segment of an https URI's path")]
+    Star,
     #[error("is too long")]
     TooLong,
 }
@@ -66,19 +79,47 @@ impl RegisteredRedirectUri {
         }
         match url.scheme() {
             "https" | "http" if !says_its_host(text, &url) => Err(NotRegistrable::Host),
-            "https" if text.starts_with("https://") => Ok(Self(text.to_owned())),
-            "http" if text.starts_with("http://") && is_loopback(&url) => Ok(Self(text.to_owned())),
+            "https" if text.starts_with("https://") => Ok(Self::as_written(text)),
+            "http" if text.starts_with("http://") && is_loopback(&url) => {
+                Ok(Self::as_written(text))
+            }
             "https" => Err(NotRegistrable::NotAbsolute),
             "http" => Err(NotRegistrable::PlainHttp),
             scheme if allowed_schemes.iter().any(|allowed| allowed == scheme) => {
-                Ok(Self(text.to_owned()))
+                Ok(Self::as_written(text))
             }
             _ => Err(NotRegistrable::Scheme),
         }
     }
 
+    /// The same for a URI that the operator wrote, whose path may end in `/*`: any one segment there.
+    ///
+    /// OAuth 2.1 §2.3.1 wants a whole URI. Some web clients have one for each of their users' connections,
+    /// known only once it is made; the operator who vouches for all of that path may say so.
+    pub fn parse_written_by_operator(
+        text: &str,
+        allowed_schemes: &[String],
+    ) -> Result<Self, NotRegistrable> {
+        let start = text.strip_suffix('*');
+        if start.unwrap_or(text).contains('*') {
+            return Err(NotRegistrable::Star);
+        }
+        let uri = Self::parse(start.unwrap_or(text), allowed_schemes)?;
+        match start {
+            None => Ok(uri),
+            Some(start) if may_be_followed_by_any(start) => {
+                Ok(Self { last_segment: LastSegment::Any, ..uri })
+            }
+            Some(_) => Err(NotRegistrable::Star),
+        }
+    }
+
+    fn as_written(text: &str) -> Self {
+        Self { text: text.to_owned(), last_segment: LastSegment::AsWritten }
+    }
+
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The permission to redirect to `presented`, if this registration covers it.
@@ -87,16 +128,17 @@ impl RegisteredRedirectUri {
     /// (RFC 8252 §7.3: "MUST allow any port"). `localhost` gets the same exception, because the
     /// clients in use listen there on a port that they can't know when they register.
     pub fn matches(&self, presented: &str) -> Option<RedirectUri> {
-        let same = self.0 == presented
-            || match (without_loopback_port(&self.0), without_loopback_port(presented)) {
-                (Some(registered), Some(presented)) => registered == presented,
-                (None, _) | (_, None) => false,
-            };
+        let same = match self.last_segment {
+            LastSegment::AsWritten => {
+                self.text == presented || same_but_for_port(&self.text, presented)
+            }
+            LastSegment::Any => presented.strip_prefix(&self.text).is_some_and(is_plain_segment),
+        };
         (same && presented.len() <= LONGEST).then(|| RedirectUri(presented.to_owned()))
     }
 
     pub fn target(&self) -> RedirectTarget {
-        target(&self.0)
+        target(&self.text)
     }
 }
 
@@ -156,6 +198,28 @@ fn authority(text: &str) -> &str {
     after.split(['/', '?', '#']).next().unwrap_or("")
 }
 
+/// A path that stays what it is when a segment is added: as it is typed, and not all of a host.
+fn may_be_followed_by_any(start: &str) -> bool {
+    Url::parse(start).is_ok_and(|url| {
+        let path = url.path();
+        let is_below_root = path.ends_with('/') && path.len() > 1 && !path.contains("//");
+        url.scheme() == "https" && url.as_str() == start && url.query().is_none() && is_below_root
+    })
+}
+
+/// One whole segment, in which nothing can be read as something else: no `/`, `?`, `%`, no dots.
+fn is_plain_segment(text: &str) -> bool {
+    (1..=LONGEST_SEGMENT).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+fn same_but_for_port(registered: &str, presented: &str) -> bool {
+    match (without_loopback_port(registered), without_loopback_port(presented)) {
+        (Some(registered), Some(presented)) => registered == presented,
+        (None, _) | (_, None) => false,
+    }
+}
+
 /// `http://127.0.0.1:8765/cb?x` → (`127.0.0.1`, `/cb?x`); `None` if the raw text is not `http` on one
 /// of the three loopback hosts, written exactly so.
 fn without_loopback_port(text: &str) -> Option<(&'static str, &str)> {
@@ -178,6 +242,9 @@ const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
 
 /// Bytes. The longest that a known client uses is a quarter of it.
 const LONGEST: usize = 512;
+
+/// Bytes.
+const LONGEST_SEGMENT: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -277,6 +344,73 @@ mod tests {
         ] {
             assert_eq!(registered(registration).matches(presented), None, "{presented}");
         }
+    }
+
+    #[test]
+    fn an_operator_may_leave_the_last_segment_of_a_path_open() {
+        let written = |text: &str| RegisteredRedirectUri::parse_written_by_operator(text, &[]);
+        let open = written("https://chat.example/connector/oauth/*").unwrap();
+
+        for presented in [
+            "https://chat.example/connector/oauth/eaQ3VyiNzLuI",
+            "https://chat.example/connector/oauth/a-b_C",
+        ] {
+            assert!(open.matches(presented).is_some(), "{presented}");
+        }
+        for presented in [
+            "https://chat.example/connector/oauth/",
+            "https://chat.example/connector/oauth",
+            "https://chat.example/connector/oauth/a/",
+            "https://chat.example/connector/oauth/a/b",
+            "https://chat.example/connector/oauth/..",
+            "https://chat.example/connector/oauth/../x",
+            "https://chat.example/connector/oauth/%2e%2e",
+            "https://chat.example/connector/oauth/a%2fb",
+            "https://chat.example/connector/oauth/a?x=y",
+            "https://chat.example/connector/oauth/a#x",
+            "https://chat.example/connector/oauth/a\\b",
+            "https://chat.example/connector/oauth/a;b",
+            "https://chat.example/connector/oauth/*",
+            "https://chat.example/connector/oauth//a",
+            "https://chat.example/connector/OAuth/a",
+            "https://chat.example:444/connector/oauth/a",
+            "https://chat.example.evil.com/connector/oauth/a",
+            "https://evil.com/connector/oauth/a",
+            "http://chat.example/connector/oauth/a",
+        ] {
+            assert_eq!(open.matches(presented), None, "{presented}");
+        }
+        let long = format!("https://chat.example/connector/oauth/{}", "a".repeat(129));
+        assert_eq!(open.matches(&long), None);
+    }
+
+    #[test]
+    fn a_star_stands_for_nothing_else() {
+        for text in [
+            "https://chat.example/*",
+            "https://chat.example*",
+            "https://*/oauth/cb",
+            "https://*.chat.example/oauth/cb",
+            "https://chat.example/*/cb",
+            "https://chat.example/oauth/a*",
+            "https://chat.example/oauth/**",
+            "https://chat.example/oauth/*/*",
+            "https://chat.example/oauth/../*",
+            "https://chat.example/oauth/%2e%2e/*",
+            "https://chat.example//*",
+            "https://chat.example:443/oauth/*",
+            "https://chat.example/oauth?x=/*",
+            "http://127.0.0.1/oauth/*",
+            "cursor://host/oauth/*",
+        ] {
+            let written =
+                RegisteredRedirectUri::parse_written_by_operator(text, &["cursor".to_owned()]);
+            assert!(written.is_err(), "{text}");
+        }
+        // A client that registers itself says nothing for other paths than its own.
+        let itself = registered("https://chat.example/oauth/*");
+        assert_eq!(itself.matches("https://chat.example/oauth/a"), None);
+        assert!(itself.matches("https://chat.example/oauth/*").is_some());
     }
 
     #[test]

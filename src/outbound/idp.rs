@@ -44,14 +44,23 @@ impl IdpConnection {
             .tls_backend_preconfigured(tls::client_config(&Trust::System)?)
             .redirect(Policy::none())
             .connect_timeout(Duration::from_secs(3))
-            .timeout(Duration::from_secs(10))
             .user_agent(concat!("mcp-doorman/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self(client))
     }
 
     pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Unreachable> {
-        let request = request.try_into().map_err(failed)?;
+        self.send_within(request, LONGEST_WAIT).await
+    }
+
+    /// The same with a deadline for the whole answer.
+    pub async fn send_within(
+        &self,
+        request: Request<Vec<u8>>,
+        within: Duration,
+    ) -> Result<Response<Vec<u8>>, Unreachable> {
+        let mut request: reqwest::Request = request.try_into().map_err(failed)?;
+        *request.timeout_mut() = Some(within);
         let mut answer = self.0.execute(request).await.map_err(failed)?;
         let mut whole = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(failed)? {
@@ -74,3 +83,4 @@ fn failed(error: reqwest::Error) -> Unreachable {
 
 /// Bytes. Metadata, keys and token answers are a few KiB.
 const LARGEST_ANSWER: usize = 256 * 1024;
+const LONGEST_WAIT: Duration = Duration::from_secs(10);

@@ -24,9 +24,9 @@ pub struct ConsentPage {
     pub redirect_uri: String,
     /// Whether that is on the person's own machine, where any program may be listening.
     pub is_local: bool,
-    /// How long ago the client registered, in words, if nobody vouches for its name.
-    pub registered: Option<String>,
-    /// The host whose document says who the client is.
+    /// Who says that this is its name, in words.
+    pub known_by: String,
+    /// The host whose document says so.
     pub document_host: Option<String>,
     /// Whether no answer to this client ever goes anywhere but to the person's own machine.
     pub is_only_local: bool,

@@ -71,6 +71,15 @@ pub fn unjudged() -> Response {
     response
 }
 
+/// RFC 6585 §4: too many bad tokens from where this one comes from. The caller adds `Retry-After`.
+pub fn too_many() -> Response {
+    answer::json_rpc_error(
+        StatusCode::TOO_MANY_REQUESTS,
+        UNAVAILABLE,
+        "too many requests with bad access tokens, try again later",
+    )
+}
+
 /// Credentials that no reading makes sense of: two of them, or none that are whole.
 pub fn malformed() -> Response {
     answer::json_rpc_error(

@@ -2,35 +2,43 @@
 //!
 //! Order of every request: wire form (`server`), `Host`, `Origin`, preflight, credentials, policy.
 
+mod budgets;
 mod routes;
 
 use std::net::IpAddr;
 
 use arc_swap::ArcSwap;
-use http::header::{ALLOW, HOST, ORIGIN};
+use http::header::{ALLOW, AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::authorization_server::{authorize, callback, consent, register, revoke, token};
+use crate::authorization_server::error::{self, OVERLOADED};
+use crate::authorization_server::{
+    authorize, callback, consent, problem_pages, register, revoke, token,
+};
+use crate::budget::Exhausted;
 use crate::chance::{Chance, NoEntropy};
 use crate::clock::Clock;
-use crate::protected_resource::{ProtectedResource, guard, origin};
+use crate::protected_resource::{ProtectedResource, challenge, guard, origin};
 use crate::proxy::{self, Upstream};
 use crate::wire::request::RequestIds;
 use crate::wire::{Arrival, Request, Response, answer};
 
+use budgets::{Budgets, Spending};
 pub use routes::{Endpoint, Found, Routes};
 
 /// What answers every request, whichever worker has the connection.
 #[derive(Debug)]
 pub struct Front {
     routes: ArcSwap<Routes>,
+    budgets: Budgets,
     clock: Clock,
     ids: RequestIds,
 }
 
 impl Front {
     pub fn new(routes: Routes, clock: Clock, chance: Chance) -> Result<Self, NoEntropy> {
-        Ok(Self { routes: ArcSwap::from_pointee(routes), clock, ids: RequestIds::new(chance)? })
+        let (routes, budgets) = (ArcSwap::from_pointee(routes), Budgets::new());
+        Ok(Self { routes, budgets, clock, ids: RequestIds::new(chance)? })
     }
 
     /// Answer `request`, whose connection comes from `peer`; `upstream` is the worker's own.
@@ -51,101 +59,167 @@ impl Front {
         };
         match host.find(request.uri().path()) {
             Found::Resource(protected) => {
-                call(&routes, protected, upstream, request, arrival).await
+                self.call(&routes, protected, upstream, request, arrival).await
             }
             // Boxed: a login's future is large, and every connection would hold room for it.
             Found::Endpoint(endpoint) => {
-                Box::pin(at_endpoint(&routes, endpoint, request, arrival)).await
+                Box::pin(self.at_endpoint(&routes, endpoint, request, arrival)).await
             }
             Found::Nothing => answer::not_found(),
         }
     }
-}
 
-/// A request to a resource.
-async fn call(
-    routes: &Routes,
-    protected: &ProtectedResource,
-    upstream: &Upstream,
-    request: Request,
-    arrival: Arrival,
-) -> Response {
-    let Ok(page) = protected.origins.check(request.headers()) else {
-        tracing::warn!(
+    /// A request to a resource.
+    async fn call(
+        &self,
+        routes: &Routes,
+        protected: &ProtectedResource,
+        upstream: &Upstream,
+        request: Request,
+        arrival: Arrival,
+    ) -> Response {
+        let Ok(page) = protected.origins.check(request.headers()) else {
+            tracing::warn!(
+                request_id = %arrival.id,
+                origin = request.headers().get(ORIGIN).map(short),
+                whose_fault = "client",
+                "Origin may not call: allowed_origins names those that may"
+            );
+            return origin::refused();
+        };
+        let page = page.cloned();
+        // Asks what may be sent, not for anything of the upstream's: answered here, with or without a token.
+        if request.method() == Method::OPTIONS {
+            return origin::preflight(request.headers(), "GET, POST, DELETE, OPTIONS");
+        }
+        let admitted =
+            guard::admit(&routes.verifier, protected, request.method(), request.headers(), arrival)
+                .await;
+        let mut response = match admitted {
+            Ok(_) if !METHODS.contains(request.method()) => {
+                // Only after the credentials: clients probe with any method and wait for the challenge.
+                let text = "MCP uses POST, GET and DELETE";
+                let status = StatusCode::METHOD_NOT_ALLOWED;
+                let mut refused = answer::json_rpc_error(status, answer::INVALID_REQUEST, text);
+                let allowed = HeaderValue::from_static("POST, GET, DELETE, OPTIONS");
+                refused.headers_mut().insert(ALLOW, allowed);
+                refused
+            }
+            Ok(admitted) => {
+                proxy::forward(admitted, request, upstream, &routes.identity_headers, arrival).await
+            }
+            Err(refused)
+                if is_failure(&refused) && request.headers().contains_key(AUTHORIZATION) =>
+            {
+                match self.spend(Spending::Failure, routes, request.headers(), arrival) {
+                    Ok(()) => refused,
+                    Err(exhausted) => budgets::retry_after(challenge::too_many(), exhausted),
+                }
+            }
+            Err(refused) => refused,
+        };
+        tracing::debug!(
             request_id = %arrival.id,
-            origin = request.headers().get(ORIGIN).map(short),
-            whose_fault = "client",
-            "Origin may not call: allowed_origins names those that may"
+            resource = %protected.resource.url,
+            status = response.status().as_u16(),
+            "answered"
         );
-        return origin::refused();
-    };
-    let page = page.cloned();
-    // Asks what may be sent, not for anything of the upstream's: answered here, with or without a token.
-    if request.method() == Method::OPTIONS {
-        return origin::preflight(request.headers(), "GET, POST, DELETE, OPTIONS");
-    }
-    let admitted =
-        guard::admit(&routes.verifier, protected, request.method(), request.headers(), arrival)
-            .await;
-    let mut response = match admitted {
-        Ok(_) if !METHODS.contains(request.method()) => {
-            // Only after the credentials: clients probe with any method and wait for the challenge.
-            let text = "MCP uses POST, GET and DELETE";
-            let status = StatusCode::METHOD_NOT_ALLOWED;
-            let mut refused = answer::json_rpc_error(status, answer::INVALID_REQUEST, text);
-            let allowed = HeaderValue::from_static("POST, GET, DELETE, OPTIONS");
-            refused.headers_mut().insert(ALLOW, allowed);
-            refused
+        if let Some(page) = page {
+            origin::expose(&mut response, page);
         }
-        Ok(admitted) => {
-            proxy::forward(admitted, request, upstream, &routes.identity_headers, arrival).await
-        }
-        Err(refused) => refused,
-    };
-    tracing::debug!(
-        request_id = %arrival.id,
-        resource = %protected.resource.url,
-        status = response.status().as_u16(),
-        "answered"
-    );
-    if let Some(page) = page {
-        origin::expose(&mut response, page);
+        response
     }
-    response
+
+    /// A request to one of our own endpoints.
+    async fn at_endpoint(
+        &self,
+        routes: &Routes,
+        endpoint: &Endpoint,
+        request: Request,
+        arrival: Arrival,
+    ) -> Response {
+        let server = &routes.authorization_server;
+        if let Some(refused) = wrong_method(endpoint, request.method(), request.headers()) {
+            return refused;
+        }
+        if let Endpoint::Document(bytes) = endpoint {
+            return answer::public_document(bytes.clone());
+        }
+        if let Endpoint::ServerMetadata(documents) = endpoint {
+            return answer::public_document(documents.now(&server.documents));
+        }
+        let Ok(_under_way) = self.budgets.under_way.try_acquire() else {
+            return OVERLOADED.answer("request", arrival);
+        };
+        // Of those that have a budget for failures alone, the body is theirs.
+        let headers = request.headers().clone();
+        match endpoint {
+            Endpoint::Document(bytes) => answer::public_document(bytes.clone()),
+            Endpoint::ServerMetadata(documents) => {
+                answer::public_document(documents.now(&server.documents))
+            }
+            Endpoint::Authorize => {
+                if let Err(exhausted) =
+                    self.spend(Spending::Authorization, routes, &headers, arrival)
+                {
+                    let page = server.pages.problem(&problem_pages::too_many(), arrival.id);
+                    return budgets::retry_after(page, exhausted);
+                }
+                let query = request.uri().query().unwrap_or_default();
+                authorize::handle(server, query, &headers, arrival).await
+            }
+            Endpoint::Callback => {
+                let query = request.uri().query().unwrap_or_default();
+                callback::handle(server, query, &headers, arrival).await
+            }
+            Endpoint::Consent => consent::handle(server, request, arrival).await,
+            Endpoint::Register => {
+                match self.spend(Spending::Registration, routes, &headers, arrival) {
+                    Ok(()) => register::handle(server, request, arrival).await,
+                    Err(exhausted) => budgets::retry_after(error::too_many(), exhausted),
+                }
+            }
+            Endpoint::Token => {
+                let response = token::handle(server, request, arrival).await;
+                self.counting_failures(response, routes, &headers, arrival)
+            }
+            Endpoint::Revoke => {
+                let response = revoke::handle(server, request, arrival).await;
+                self.counting_failures(response, routes, &headers, arrival)
+            }
+        }
+    }
+
+    fn counting_failures(
+        &self,
+        response: Response,
+        routes: &Routes,
+        headers: &HeaderMap,
+        arrival: Arrival,
+    ) -> Response {
+        if !is_failure(&response) {
+            return response;
+        }
+        match self.spend(Spending::Failure, routes, headers, arrival) {
+            Ok(()) => response,
+            Err(exhausted) => budgets::retry_after(error::too_many(), exhausted),
+        }
+    }
+
+    fn spend(
+        &self,
+        spending: Spending,
+        routes: &Routes,
+        headers: &HeaderMap,
+        arrival: Arrival,
+    ) -> Result<(), Exhausted> {
+        self.budgets.spend(spending, &routes.trusted_proxies, headers, arrival)
+    }
 }
 
-/// A request to one of our own endpoints.
-async fn at_endpoint(
-    routes: &Routes,
-    endpoint: &Endpoint,
-    request: Request,
-    arrival: Arrival,
-) -> Response {
-    if let Some(refused) = wrong_method(endpoint, request.method(), request.headers()) {
-        return refused;
-    }
-    let server = &routes.authorization_server;
-    match endpoint {
-        Endpoint::Document(bytes) => answer::public_document(bytes.clone()),
-        Endpoint::ServerMetadata(documents) => {
-            let supported = server.documents.is_advertised();
-            let document =
-                if supported { &documents.with_client_documents } else { &documents.without };
-            answer::public_document(document.clone())
-        }
-        Endpoint::Authorize => {
-            let query = request.uri().query().unwrap_or_default();
-            authorize::handle(server, query, request.headers(), arrival).await
-        }
-        Endpoint::Callback => {
-            let query = request.uri().query().unwrap_or_default();
-            callback::handle(server, query, request.headers(), arrival).await
-        }
-        Endpoint::Consent => consent::handle(server, request, arrival).await,
-        Endpoint::Token => token::handle(server, request, arrival).await,
-        Endpoint::Register => register::handle(server, request, arrival).await,
-        Endpoint::Revoke => revoke::handle(server, request, arrival).await,
-    }
+/// Bad credentials, of whatever kind.
+fn is_failure(response: &Response) -> bool {
+    matches!(response.status(), StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED)
 }
 
 /// What browsers visit is not open to other sites' pages (OAuth 2.1 §3.1); what clients call is.

@@ -14,6 +14,7 @@ use crate::policy::Resource;
 use crate::protected_resource::{self, NotReady, ProtectedResource};
 use crate::proxy::IdentityHeaders;
 use crate::token::Verifier;
+use crate::wire::TrustedProxies;
 
 /// The table of one config.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct Routes {
     pub authorization_server: AuthorizationServer,
     pub verifier: Arc<Verifier>,
     pub identity_headers: IdentityHeaders,
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// What one host name serves.
@@ -52,10 +54,12 @@ impl Routes {
         authorization_server: AuthorizationServer,
         verifier: Arc<Verifier>,
         identity_headers: IdentityHeaders,
+        trusted_proxies: TrustedProxies,
         allowed_origins: &[HeaderValue],
     ) -> Result<Self, NotReady> {
+        let hosts = HashMap::new();
         let mut routes =
-            Self { hosts: HashMap::new(), authorization_server, verifier, identity_headers };
+            Self { hosts, authorization_server, verifier, identity_headers, trusted_proxies };
         routes.add_authorization_server();
         for resource in routes.authorization_server.resources.clone() {
             routes.add_resource(resource, allowed_origins)?;
@@ -82,7 +86,11 @@ impl Routes {
     fn add_authorization_server(&mut self) {
         let server = &self.authorization_server;
         let issuer = &server.issuer;
-        let metadata = authorization_server::metadata::documents(issuer, &server.registration);
+        let metadata = authorization_server::metadata::documents(
+            issuer,
+            &server.registration,
+            &server.declared,
+        );
         let no_keys = Bytes::from_static(br#"{"keys":[]}"#);
         let mut endpoints = vec![
             (authorization_server::AUTHORIZE, Endpoint::Authorize),

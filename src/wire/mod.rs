@@ -2,11 +2,13 @@
 
 pub mod answer;
 pub mod body;
+pub mod caller;
 pub mod form;
 pub mod request;
 pub mod upstream_url;
 
 pub use body::{Body, BodyFault};
+pub use caller::{Caller, TrustedProxies};
 pub use form::Form;
 pub use request::{Arrival, RequestId};
 pub use upstream_url::UpstreamUrl;

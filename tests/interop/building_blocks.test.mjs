@@ -8,6 +8,8 @@ import { startEverything } from './everything.mjs';
 import { makeFolder } from './house.mjs';
 import { startIdp } from './idp.mjs';
 import { CANCEL, Person } from './person.mjs';
+import { PythonApplication } from './python/application.mjs';
+import { startPythonServer } from './python/server.mjs';
 
 describe('the IdP', () => {
   let client;
@@ -128,4 +130,34 @@ describe('the MCP server', () => {
     const call = server.requests.findLast(({ method }) => method === 'POST');
     assert.equal(call.headers['x-hello'], 'witness');
   });
+});
+
+describe('the Python MCP server', () => {
+  const applications = [];
+  let folder;
+  let server;
+  before(async () => {
+    folder = await makeFolder();
+    server = await startPythonServer({ folder });
+  });
+  after(async () => {
+    for (const application of applications) await application.stop();
+    await server?.stop();
+  });
+
+  for (const [mode, era] of [['legacy', '2025-11-25'], ['auto', '2026-07-28']]) {
+    it(`serves ${era} to the Python SDK in its mode ${mode}, and its witness tells what arrived`, async () => {
+      const application = new PythonApplication({ sdk: 2, mode, folder });
+      applications.push(application);
+
+      const { protocol } = await application.connect(server.url, { headers: { 'x-hello': 'witness' } });
+      const { content } = await application.callTool('add', { a: 19, b: 23 });
+
+      assert.equal(protocol, era);
+      assert.equal(content[0].text, '42');
+      const { headers } = server.requests.findLast(({ method }) => method === 'POST');
+      assert.equal(headers['x-hello'], 'witness');
+      assert.equal(headers['mcp-protocol-version'], era);
+    });
+  }
 });

@@ -3,15 +3,19 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import net from 'node:net';
+import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 
 const running = new Set();
 
-/** Start `command`. Its output is kept, and written to `log` for whoever looks for a fault later. */
-export function start(name, [command, ...args], { env, log, ipc = false }) {
+/**
+ * Start `command`. Its output is kept, and written to `log` for whoever looks for a fault later. With `input`
+ * it has a stdin to `write` to.
+ */
+export function start(name, [command, ...args], { env, log, ipc = false, input = false }) {
   const child = spawn(command, args, {
     env,
-    stdio: ['ignore', 'pipe', 'pipe', ...(ipc ? ['ipc'] : [])],
+    stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe', ...(ipc ? ['ipc'] : [])],
   });
   const file = createWriteStream(log);
   const exited = once(child, 'close');
@@ -35,6 +39,8 @@ export function start(name, [command, ...args], { env, log, ipc = false }) {
   return {
     pid: child.pid,
     onMessage: (listener) => child.on('message', listener),
+    onLine: (listener) => createInterface({ input: child.stdout }).on('line', listener),
+    write: (text) => child.stdin.write(text),
     output: () => output,
     /** Throws if the process is gone: nothing that waits for it needs to wait longer. */
     assertRunning() {

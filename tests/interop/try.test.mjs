@@ -8,6 +8,7 @@ import { Browser } from './browser.mjs';
 import { Application } from './client.mjs';
 import { startEverything } from './everything.mjs';
 import { makeFolder } from './house.mjs';
+import { MCP_REMOTE, MCP_REMOTE_PROBING, SDK_2, SDK_2_PROBING } from './kinds.mjs';
 import { APPROVE, LOG_IN } from './person.mjs';
 import { start, until } from './processes.mjs';
 
@@ -102,6 +103,32 @@ describe('try', () => {
   }
 });
 
+describe('try, with other kinds of clients', { concurrency: true }, () => {
+  let demo;
+  let folder;
+
+  before(async () => {
+    folder = await makeFolder();
+    demo = await startTry();
+  });
+  after(() => demo?.stop());
+
+  for (const kind of [SDK_2, SDK_2_PROBING, MCP_REMOTE, MCP_REMOTE_PROBING]) {
+    it(`${kind.name} logs in and calls its tools`, async (t) => {
+      const client = await kind.install({ folder });
+      t.after(() => client.close());
+      const steps = [];
+
+      await client.connect(demo.told.url, (page) => logIn(demo, page));
+
+      assert.ok((await client.listTools()).includes('echo'));
+      assert.equal(await client.callTool('echo', { message: 'hello' }), 'hello');
+      assert.equal(await client.callTool('count', { to: 2 }, (step) => steps.push(step)), 'counted to 2');
+      assert.deepEqual(steps, [1, 2]);
+    });
+  }
+});
+
 describe('try --upstream', () => {
   let client;
   let demo;
@@ -120,9 +147,7 @@ describe('try --upstream', () => {
 
   it("puts the same in front of one's own server", async () => {
     await assert.rejects(client.connect(demo.told.url), UnauthorizedError);
-    const browser = new Browser();
-    const login = await browser.submit(await browser.open(client.pagesOpened.at(-1)), APPROVE);
-    await browser.submit(login, LOG_IN, { username: demo.told.username, password: demo.told.password });
+    await logIn(demo, client.pagesOpened.at(-1));
     await client.finishSignIn();
     const mcp = await client.connect(demo.told.url);
 
@@ -131,6 +156,13 @@ describe('try --upstream', () => {
     assert.equal(content[0].text, 'Echo: mine');
   });
 });
+
+/** Approve of the client at its page, and log in as the demo said. */
+async function logIn({ told: { username, password } }, page) {
+  const browser = new Browser();
+  const login = await browser.submit(await browser.open(page), APPROVE);
+  await browser.submit(login, LOG_IN, { username, password });
+}
 
 /** Start `try --json`; `told` is what it printed. */
 async function startTry({ args = [], env = {} } = {}) {

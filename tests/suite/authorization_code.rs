@@ -89,7 +89,7 @@ async fn the_token_response_is_complete_and_small() {
     assert!(tokens.refresh.starts_with("doorman_rt_"));
     let body = answer.json();
     assert_eq!(body["token_type"], "Bearer");
-    assert_eq!(body["expires_in"], 3600);
+    assert_eq!(body["expires_in"], 3595);
     assert_eq!(body["scope"], "tools:read tools:write");
     assert!(body.as_object().unwrap().values().all(|value| !value.is_null()));
     assert!(body.get("id_token").is_none());

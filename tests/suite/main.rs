@@ -8,9 +8,11 @@
 
 mod attacks;
 mod authorization_code;
+mod budgets;
 mod canary;
 mod challenge;
 mod consent;
+mod declared_clients;
 mod demo;
 mod discovery;
 mod exchanges;
@@ -19,6 +21,7 @@ mod logs;
 mod metadata_documents;
 mod outages;
 mod proxying;
+mod recheck;
 mod refresh;
 mod registration;
 mod revocation;

@@ -18,12 +18,27 @@ async fn a_refresh_gives_a_new_pair_that_works() {
     let tokens = answer.tokens();
     assert_ne!(tokens.refresh, login.tokens.refresh);
     assert_eq!(answer.json()["token_type"], "Bearer");
-    assert_eq!(answer.json()["expires_in"], 3600);
+    assert_eq!(answer.json()["expires_in"], 3595);
     assert_eq!(answer.json()["scope"], "tools:read tools:write");
     assert_eq!(answer.header("cache-control"), "no-store");
     doorman.call(&tokens.access).await.assert_status(200);
     let user = doorman.upstream().only_request();
     assert_eq!(user.values("x-forwarded-user"), ["alice-7f3a"]);
+}
+
+/// Python's clients refresh only when the time that they were told is over; a 401 before makes them ask for
+/// a login.
+#[tokio::test]
+async fn an_access_token_is_good_for_all_the_time_that_its_client_was_told() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let login = doorman.log_in().await;
+
+    // Told 3595, see `authorization_code`.
+    doorman.later(Duration::from_secs(3595));
+    doorman.call(&login.tokens.access).await.assert_status(200);
+    doorman.later(Duration::from_secs(5));
+
+    doorman.call(&login.tokens.access).await.assert_status(401);
 }
 
 #[tokio::test]

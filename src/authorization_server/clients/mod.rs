@@ -1,7 +1,11 @@
 //! The clients that this authorization server knows: who a `client_id` is, and proof that it is them.
 
+mod assertion;
+pub mod declared;
 pub mod document;
 pub mod registered;
+
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,10 +17,13 @@ use crate::authorization_server::AuthorizationServer;
 use crate::authorization_server::clients::document::DocumentFault;
 use crate::authorization_server::error::Refused;
 use crate::clock::Timestamp;
+use crate::jose::KeySet;
 use crate::oauth::redirect_uri::RedirectTarget;
-use crate::oauth::{ClientDigest, ClientIdUrl, ErrorCode, RedirectUri, RegisteredRedirectUri};
+use crate::oauth::{
+    ClientDigest, ClientIdUrl, ErrorCode, RedirectUri, RegisteredRedirectUri, Scopes,
+};
 use crate::secret;
-use crate::wire::Form;
+use crate::wire::{Arrival, Form};
 
 /// A client, by whatever way it became known.
 #[derive(Clone, Debug)]
@@ -25,17 +32,21 @@ pub struct Client {
     pub name: String,
     pub redirect_uris: Vec<RegisteredRedirectUri>,
     pub authentication: Authentication,
-    /// Whether it wants refresh tokens.
+    /// The most that it may be granted; `None` is all that a resource offers.
+    pub scopes: Option<Scopes>,
+    /// Whether it gets refresh tokens.
     pub refreshes: bool,
     pub known_by: KnownBy,
 }
 
-/// What a client's name rests on.
+/// Who says that the client is what its name says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KnownBy {
-    /// It registered itself at that time, and nobody vouches for it.
+    /// The operator, in the configuration.
+    Config,
+    /// Only itself, when it registered.
     Registration(Timestamp),
-    /// A document that was fetched from this host.
+    /// A document at this host.
     Document(String),
 }
 
@@ -49,18 +60,25 @@ pub enum Unknown {
 }
 
 /// How a client proves at the token endpoint that it is itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Authentication {
     /// A public client: PKCE is all it has.
     None,
     /// SHA-256 of its secret, sent by Basic or in the form.
     Secret([u8; 32]),
+    /// Its public keys, with one of which an assertion is signed.
+    Keys(Arc<KeySet>),
 }
 
 impl Client {
     /// The permission to redirect to `presented`, if this client registered it.
     pub fn redirect_uri(&self, presented: &str) -> Option<RedirectUri> {
         self.redirect_uris.iter().find_map(|registered| registered.matches(presented))
+    }
+
+    /// What of `scopes` it may be granted.
+    pub fn allowed(&self, scopes: &Scopes) -> Scopes {
+        self.scopes.as_ref().map_or_else(|| scopes.clone(), |most| scopes.intersection(most))
     }
 
     /// Whether every answer to it goes to the person's own machine, where any program can claim to be it.
@@ -82,64 +100,86 @@ fn find(server: &AuthorizationServer, client_id: &str) -> Option<Client> {
     if ClientIdUrl::is_claimed_by(client_id) {
         return server.documents.recognize(client_id);
     }
-    registered::open(&server.ring, &server.registration, client_id)
+    declared::find(&server.declared, client_id)
+        .or_else(|| registered::open(&server.ring, &server.registration, client_id))
 }
 
 /// Which client sends this request to the token or revocation endpoint (RFC 6749 §2.3)?
-pub fn authenticate(
+pub async fn authenticate(
     server: &AuthorizationServer,
     headers: &HeaderMap,
     form: &Form,
+    arrival: Arrival,
 ) -> Result<Client, Refused> {
-    proved(server, headers, form).map_err(|refused| {
+    proved(server, headers, form, arrival).await.map_err(|refused| {
         let by_header = headers.contains_key(AUTHORIZATION);
         if by_header { refused.challenging_basic() } else { refused }
     })
 }
 
-fn proved(
+async fn proved(
     server: &AuthorizationServer,
     headers: &HeaderMap,
     form: &Form,
+    arrival: Arrival,
 ) -> Result<Client, Refused> {
     let sent = credentials(headers, form)?;
     let client = find(server, &sent.client_id).ok_or(UNKNOWN_CLIENT)?;
-    match (client.authentication, &sent.secret) {
+    let proved = match (&client.authentication, &sent.proof) {
         // A public client that sends a secret is not refused for it: some send an empty pair.
-        (Authentication::None, _) => Ok(client),
-        (Authentication::Secret(hash), Some(candidates)) => {
-            let proved =
-                candidates.iter().any(|own| secret::same(&hash, &secret::sha256(own.as_bytes())));
-            if proved { Ok(client) } else { Err(WRONG_SECRET) }
+        (Authentication::None, Proof::Nothing | Proof::Secret(_)) => true,
+        (Authentication::Secret(hash), Proof::Secret(candidates)) => {
+            candidates.iter().any(|own| secret::same(hash, &secret::sha256(own.as_bytes())))
         }
-        (Authentication::Secret(_), None) => Err(WRONG_SECRET),
-    }
+        (Authentication::Keys(keys), Proof::Assertion(text)) => {
+            assertion::check(server, &sent.client_id, keys, text, arrival).await?;
+            true
+        }
+        (Authentication::None, Proof::Assertion(_))
+        | (Authentication::Secret(_), Proof::Nothing | Proof::Assertion(_))
+        | (Authentication::Keys(_), Proof::Nothing | Proof::Secret(_)) => false,
+    };
+    if proved { Ok(client) } else { Err(NOT_PROVED) }
 }
 
 struct Sent {
     client_id: String,
+    proof: Proof,
+}
+
+enum Proof {
+    Nothing,
     /// As sent, and as decoded where clients differ.
-    secret: Option<Vec<String>>,
+    Secret(Vec<String>),
+    Assertion(String),
 }
 
 fn credentials(headers: &HeaderMap, form: &Form) -> Result<Sent, Refused> {
-    let in_form = (form.one("client_id")?, form.one("client_secret")?);
+    let client_id = form.one("client_id")?;
+    let in_form = (form.one("client_secret")?, assertion::sent(form)?);
     let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let named = |client_id: Option<String>, proof| {
+        client_id.map(|client_id| Sent { client_id, proof }).ok_or(NO_CLIENT)
+    };
     match (lines.next(), lines.next(), in_form) {
-        (None, _, (Some(client_id), secret)) => Ok(Sent {
-            client_id: client_id.to_owned(),
-            secret: secret.map(|secret| vec![secret.to_owned()]),
-        }),
-        (None, _, (None, _)) => Err(NO_CLIENT),
-        // RFC 6749 §2.3: not more than one method in each request.
-        (Some(_), Some(_), _) | (Some(_), None, (_, Some(_))) => Err(TWO_METHODS),
-        (Some(line), None, (client_id, None)) => {
+        (None, _, (None, None)) => named(client_id.map(str::to_owned), Proof::Nothing),
+        (None, _, (Some(secret), None)) => {
+            named(client_id.map(str::to_owned), Proof::Secret(vec![secret.to_owned()]))
+        }
+        (None, _, (None, Some(text))) => {
+            named(assertion::client_id(client_id, text), Proof::Assertion(text.to_owned()))
+        }
+        (Some(line), None, (None, None)) => {
             let sent = line.to_str().ok().and_then(basic).ok_or(UNREADABLE)?;
             match client_id {
                 Some(other) if other != sent.client_id => Err(TWO_CLIENTS),
                 _ => Ok(sent),
             }
         }
+        // RFC 6749 §2.3: not more than one method in each request.
+        (None, _, (Some(_), Some(_)))
+        | (Some(_), Some(_), _)
+        | (Some(_), None, (Some(_), _) | (None, Some(_))) => Err(TWO_METHODS),
     }
 }
 
@@ -160,14 +200,16 @@ fn basic(line: &str) -> Option<Sent> {
     };
     Some(Sent {
         client_id: decoded(client_id),
-        secret: (!secret.is_empty()).then(|| vec![secret.to_owned(), decoded(secret)]),
+        proof: match secret {
+            "" => Proof::Nothing,
+            secret => Proof::Secret(vec![secret.to_owned(), decoded(secret)]),
+        },
     })
 }
 
 const UNKNOWN_CLIENT: Refused =
     Refused::new(ErrorCode::InvalidClient, "this client is not registered here (any more)");
-const WRONG_SECRET: Refused =
-    Refused::new(ErrorCode::InvalidClient, "client authentication failed");
+const NOT_PROVED: Refused = Refused::new(ErrorCode::InvalidClient, "client authentication failed");
 const NO_CLIENT: Refused = Refused::new(ErrorCode::InvalidClient, "client_id is missing");
 const TWO_METHODS: Refused =
     Refused::new(ErrorCode::InvalidRequest, "use one method of client authentication, not two");

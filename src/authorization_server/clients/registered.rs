@@ -42,6 +42,7 @@ pub fn open(ring: &KeyRing, settings: &RegistrationSettings, client_id: &str) ->
             Some(hash) => Authentication::Secret(hash),
             None => Authentication::None,
         },
+        scopes: None,
         refreshes: registration.refreshes,
         known_by: KnownBy::Registration(registration.at),
     })

@@ -2,11 +2,13 @@
 
 mod access;
 mod choice;
+mod clients;
 mod documents;
 mod identity_headers;
 mod idp;
 mod listen;
 mod origins;
+mod proxies;
 mod registration;
 mod resources;
 mod sealing_keys;
@@ -29,6 +31,7 @@ use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 /// Every stanza is checked before any problem ends the check, so that all are told at once.
 pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Reported> {
     let groups_are_told = idp::groups_are_told(&raw, reading);
+    let scopes_are_offered = clients::scopes_are_offered(&raw, reading);
     let listeners = listen::check(raw.listen, raw.health_listen, reading);
     let workers = workers(raw.workers, reading);
     let log = log(raw.log, reading);
@@ -37,10 +40,13 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let sealing_keys = sealing_keys::check(raw.sealing_keys, reading);
     let tokens = tokens::check(raw.tokens, reading);
     let registration = registration::check(raw.registration, reading);
+    let clients = clients::check(raw.clients, reading);
     let identity_headers = identity_headers::check(raw.identity_headers, reading);
     let allowed_origins = origins::check(raw.allowed_origins, reading);
+    let trusted_proxies = proxies::check(raw.trusted_proxies, reading);
 
-    let ((listen, health), (issuer, resources), ()) = (listeners?, public?, groups_are_told?);
+    let ((listen, health), (issuer, resources)) = (listeners?, public?);
+    let ((), ()) = (groups_are_told?, scopes_are_offered?);
     Ok(Config {
         listen,
         health,
@@ -52,8 +58,10 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
         sealing_keys: sealing_keys?,
         tokens: tokens?,
         registration: registration?,
+        clients: clients?,
         identity_headers: identity_headers?,
         allowed_origins: allowed_origins?,
+        trusted_proxies: trusted_proxies?,
     })
 }
 

@@ -81,7 +81,7 @@ fn scheme(typed: &Typed<String>, earlier: &[String]) -> Result<(), (&'static str
 const WEB: [&str; 2] = ["http", "https"];
 
 /// Schemes that a browser gives a meaning of its own.
-const REFUSED: [&str; 15] = [
+pub(super) const REFUSED: [&str; 15] = [
     "about",
     "blob",
     "chrome",

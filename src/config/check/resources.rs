@@ -65,7 +65,10 @@ fn resource(
     let upstream = upstream(raw.upstream, reading);
     let name = raw.name.optional();
     let access = access::check(raw.access, reading);
-    let scopes = scopes(raw.scopes, reading);
+    let scopes = match raw.scopes.optional() {
+        Ok(list) => scopes(list.as_ref().map_or(&[][..], |list| &list.value), reading),
+        Err(reported) => Err(reported),
+    };
     Ok(ResourceSettings {
         url: url?.value,
         upstream: upstream?,
@@ -127,11 +130,10 @@ fn upstream(field: Required<String>, reading: &mut Reading) -> Result<UpstreamUr
     })
 }
 
-fn scopes(field: Field<Vec<Typed<String>>>, reading: &mut Reading) -> Result<Scopes, Reported> {
-    let Some(list) = field.optional()? else { return Ok(Scopes::default()) };
+pub(super) fn scopes(list: &[Typed<String>], reading: &mut Reading) -> Result<Scopes, Reported> {
     let mut names: Vec<&str> = Vec::new();
     let mut result = Ok(());
-    for typed in &list.value {
+    for typed in list {
         let name = typed.value.as_str();
         if !is_scope_name(name) {
             result = Err(reading.tell(typed.problem(

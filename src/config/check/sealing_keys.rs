@@ -15,7 +15,7 @@ pub(super) fn check(
     let sources = field.required(
         &mut reading.problems,
         "it seals everything that is handed out, so it can't be made up at each start",
-        "add sealing_keys: [{ file: /run/secrets/doorman/sealing-key }], made by openssl rand -base64 32",
+        "add sealing_keys: [{ file: /run/secrets/doorman/sealing-key }], made by `mcp-doorman key`",
     )?;
     if sources.value.is_empty() {
         return Err(reading.tell(sources.problem("is an empty list", MAKE_ONE)));
@@ -24,6 +24,7 @@ pub(super) fn check(
         .value
         .into_iter()
         .map(|source| {
+            hidden(&source, reading)?;
             let secret = fetch(source, reading)?;
             key(&secret, reading).map(|key| (secret, key))
         })
@@ -31,6 +32,18 @@ pub(super) fn check(
     let keys = keys.into_iter().collect::<Result<Vec<_>, _>>()?;
     all_differ(&keys, reading)?;
     Ok(keys.into_iter().map(|(_, key)| key).collect())
+}
+
+/// Who can read a key can make tokens for anybody.
+fn hidden(source: &Typed<SecretSource>, reading: &mut Reading) -> Result<(), Reported> {
+    let SecretSource::File(path) = &source.value else { return Ok(()) };
+    if !reading.environment.is_open_to_all(path) {
+        return Ok(());
+    }
+    let reason = format!("every user of this machine may read {}", path.display());
+    let problem = Problem::at(&source.spot, reason, format!("chmod 600 {}", path.display()))
+        .because("who has the key can make a token for anybody; it may have been read already");
+    Err(reading.tell(problem))
 }
 
 fn key(secret: &Typed<Secret>, reading: &mut Reading) -> Result<KeyMaterial, Reported> {
@@ -65,7 +78,7 @@ fn all_differ(
     result
 }
 
-const MAKE_ONE: &str = "make one with openssl rand -base64 32";
+const MAKE_ONE: &str = "make one with `mcp-doorman key`";
 
 /// Keys that stand in documents and would pass as random. One that is printed anywhere belongs here.
 pub(in crate::config) const SAMPLES: [&str; 1] = ["cyRhtdbKIJ5k3EDBaYcs0K9mhohKYRdGUva38ycdE+s="];

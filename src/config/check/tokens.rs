@@ -11,13 +11,16 @@ use crate::grants::Lifetimes;
 
 pub(super) fn check(raw: RawTokens, reading: &mut Reading) -> Result<Lifetimes, Reported> {
     let access = within(raw.access_ttl, HOUR, SECOND..=DAY, "use 1s to 24h", reading);
-    let grant = within(raw.recheck_grace, HOUR * 12, SECOND..=DAY * 90, "use 1s to 90d", reading);
+    let recheck_after = within(raw.recheck_after, HOUR, SECOND..=DAY, "use 1s to 24h", reading);
+    let recheck_grace =
+        within(raw.recheck_grace, HOUR * 12, SECOND..=DAY * 90, "use 1s to 90d", reading);
     let refresh_spot = match &raw.refresh_ttl {
         Field::Given(typed) => Some(typed.clone()),
         Field::LeftOut(_) | Field::Mistyped(_) => None,
     };
     let refresh = within(raw.refresh_ttl, DAY * 14, SECOND..=DAY * 90, "use 1s to 90d", reading);
-    let (access, grant, refresh) = (access?, grant?, refresh?);
+    let (access, refresh) = (access?, refresh?);
+    let (recheck_after, recheck_grace) = (recheck_after?, recheck_grace?);
     // The default is longer than any access token may live, so only a typed one can be too short.
     if let Some(typed) = refresh_spot
         && refresh < access
@@ -27,7 +30,7 @@ pub(super) fn check(raw: RawTokens, reading: &mut Reading) -> Result<Lifetimes, 
             "make it at least as long: it is what gets the next access token",
         )));
     }
-    Ok(Lifetimes { access, refresh, grant })
+    Ok(Lifetimes { access, refresh, grant: LONGEST_GRANT, recheck_after, recheck_grace })
 }
 
 fn within(
@@ -47,4 +50,6 @@ fn within(
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
+/// However often it is refreshed, a person signs in again after this.
+const LONGEST_GRANT: Duration = Duration::from_hours(24 * 90);
 const DAY: Duration = Duration::from_hours(24);

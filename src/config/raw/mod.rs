@@ -1,6 +1,7 @@
 //! What was typed: one file per stanza, every key with its place. What it means is for `check`.
 
 pub(super) mod access;
+pub(super) mod client;
 pub(super) mod identity_headers;
 pub(super) mod idp;
 pub(super) mod log;
@@ -15,6 +16,7 @@ use serde_json::json;
 
 use crate::config::field::{Field, Required, Typed};
 use crate::config::form::Form;
+use crate::config::raw::client::{CLIENTS, RawClient};
 use crate::config::raw::identity_headers::RawIdentityHeaders;
 use crate::config::raw::idp::RawIdp;
 use crate::config::raw::log::RawLog;
@@ -37,8 +39,10 @@ pub(super) struct RawConfig {
     pub sealing_keys: Required<Vec<Typed<SecretSource>>>,
     pub tokens: RawTokens,
     pub registration: RawRegistration,
+    pub clients: Field<Vec<RawClient>>,
     pub identity_headers: RawIdentityHeaders,
     pub allowed_origins: Field<Vec<Typed<String>>>,
+    pub trusted_proxies: Field<Vec<Typed<String>>>,
 }
 
 pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
@@ -72,7 +76,7 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
         idp: root.stanza("idp", "Where people log in.", idp::read, reading),
         sealing_keys: root.require(
             "sealing_keys",
-            "What seals everything that is handed out, the current key first; the others still open what they sealed. Make one with: openssl rand -base64 32",
+            "What seals everything that is handed out, the current key first; the others still open what they sealed. Make one with: mcp-doorman key",
             SECRETS,
             reading,
         ),
@@ -81,6 +85,12 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             "registration",
             "Which clients may become known here.",
             registration::read,
+            reading,
+        ),
+        clients: root.ask(
+            "clients",
+            "MCP clients that you set up, for those that ask people for a client id.",
+            CLIENTS.by_default(|| json!([])),
             reading,
         ),
         identity_headers: root.stanza(
@@ -92,6 +102,12 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
         allowed_origins: root.ask(
             "allowed_origins",
             "Origins of web pages whose scripts may call, besides loopback ones and our own.",
+            values::TEXTS.by_default(|| json!([])),
+            reading,
+        ),
+        trusted_proxies: root.ask(
+            "trusted_proxies",
+            "Addresses of the proxies in front, as ranges: their X-Forwarded-For says where callers come from, which counts for budgets and logs alone.",
             values::TEXTS.by_default(|| json!([])),
             reading,
         ),

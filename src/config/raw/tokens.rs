@@ -11,6 +11,7 @@ use crate::config::values;
 pub(in crate::config) struct RawTokens {
     pub access_ttl: Field<Duration>,
     pub refresh_ttl: Field<Duration>,
+    pub recheck_after: Field<Duration>,
     pub recheck_grace: Field<Duration>,
 }
 
@@ -24,13 +25,19 @@ pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawTokens {
         ),
         refresh_ttl: stanza.ask(
             "refresh_ttl",
-            "How long a refresh token that is not used lasts, up to 90d; not beyond recheck_grace.",
+            "How long a refresh token that is not used lasts, up to 90d.",
             values::DURATION.by_default(|| json!("14d")),
+            reading,
+        ),
+        recheck_after: stanza.ask(
+            "recheck_after",
+            "How long the provider's word about a person holds, 1s to 24h: who leaves is out within it.",
+            values::DURATION.by_default(|| json!("1h")),
             reading,
         ),
         recheck_grace: stanza.ask(
             "recheck_grace",
-            "How long a login holds while the IdP has not vouched for the person again, up to 90d.",
+            "How much longer, while the provider is asked and does not answer, up to 90d; and how long a login lasts if it gives no refresh token.",
             values::DURATION.by_default(|| json!("12h")),
             reading,
         ),

@@ -1,6 +1,7 @@
 //! The product under test, running: in front of a fake MCP server, with a fake IdP behind its login.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -8,10 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
 use mcp_doorman::app::{self, Running, Surroundings};
 use mcp_doorman::authorization_server::RegistrationSettings;
+use mcp_doorman::authorization_server::clients::declared::DeclaredClient;
 use mcp_doorman::authorization_server::clients::document::{DocumentSettings, Support};
 use mcp_doorman::chance::Chance;
 use mcp_doorman::clock::{Clock, ManualClock, Timestamp};
-use mcp_doorman::config::{Config, ResourceSettings};
+use mcp_doorman::config::{self, Config, Environment, ResourceSettings};
 use mcp_doorman::grants::Lifetimes;
 use mcp_doorman::idp::{ClientAuthentication, IdpSettings};
 use mcp_doorman::oauth::{PublicUrl, Scopes};
@@ -22,7 +24,7 @@ use mcp_doorman::seal::KeyMaterial;
 use mcp_doorman::secret::Secret;
 use mcp_doorman::server::ListenAddress;
 use mcp_doorman::telemetry::{self, LogFormat, LogLevel, LogSettings};
-use mcp_doorman::wire::UpstreamUrl;
+use mcp_doorman::wire::{TrustedProxies, UpstreamUrl};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -72,10 +74,12 @@ pub struct Builder {
     lifetimes: Lifetimes,
     registration: RegistrationSettings,
     internet: Internet,
+    clients: Vec<DeclaredClient>,
     client_authentication: ClientAuthentication,
     user_key: &'static str,
     log_level: LogLevel,
     workers: usize,
+    trusted_proxies: TrustedProxies,
 }
 
 /// A client with a code in its hand.
@@ -108,7 +112,13 @@ impl Doorman {
             upstream_path: "/mcp",
             access: Access::Anyone,
             scopes: "tools:read tools:write",
-            lifetimes: Lifetimes { access: HOUR, refresh: 14 * DAY, grant: 90 * DAY },
+            lifetimes: Lifetimes {
+                access: HOUR,
+                refresh: 14 * DAY,
+                grant: 90 * DAY,
+                recheck_after: HOUR,
+                recheck_grace: 12 * HOUR,
+            },
             registration: RegistrationSettings {
                 dynamic: true,
                 redirect_schemes: vec!["cursor".to_owned()],
@@ -122,10 +132,12 @@ impl Doorman {
                 },
             },
             internet: no_internet(),
+            clients: Vec::new(),
             client_authentication: ClientAuthentication::Basic,
             user_key: "sub",
             log_level: LogLevel::Debug,
             workers: 2,
+            trusted_proxies: TrustedProxies::default(),
         }
     }
 
@@ -139,6 +151,11 @@ impl Doorman {
 
     pub fn log(&self) -> &CapturedLog {
         &self.log
+    }
+
+    /// Seconds since 1970, as the product sees it.
+    pub fn now(&self) -> u64 {
+        Clock::Manual(self.clock.clone()).now().seconds()
     }
 
     pub fn later(&self, by: Duration) {
@@ -368,6 +385,23 @@ impl Builder {
         self
     }
 
+    /// More clients, as an operator declares them: entries of `clients:`, and what is in `/jwks.json`.
+    pub fn declaring(mut self, clients: &str, keys: &Value) -> Self {
+        let yaml = format!(
+            "resources:\n  - {{ url: {RESOURCE}, upstream: \"http://127.0.0.1:3000/mcp\", access: any, scopes: {:?} }}\n\
+             sealing_keys: [{{ file: /key }}]\nidp: {{ issuer: https://idp.example, client_id: x }}\n\
+             clients:\n{clients}",
+            self.scopes.split(' ').collect::<Vec<_>>(),
+        );
+        let environment = Environment::empty()
+            .with_file("/config.yaml", yaml)
+            .with_file("/key", encoded_key("of no deployment"))
+            .with_file("/jwks.json", keys.to_string());
+        let config = config::load(Path::new("/config.yaml"), &environment);
+        self.clients.extend(config.unwrap_or_else(|problems| panic!("{problems}")).clients);
+        self
+    }
+
     pub fn client_authentication(mut self, method: ClientAuthentication) -> Self {
         self.client_authentication = method;
         self
@@ -376,6 +410,12 @@ impl Builder {
     /// The claim that names a person for good.
     pub fn user_key(mut self, claim: &'static str) -> Self {
         self.user_key = claim;
+        self
+    }
+
+    /// Behind an ingress that says in `X-Forwarded-For` who calls.
+    pub fn behind_a_proxy(mut self) -> Self {
+        self.trusted_proxies = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()]);
         self
     }
 
@@ -452,12 +492,14 @@ impl Builder {
             sealing_keys: self.keys.clone(),
             tokens: self.lifetimes,
             registration: self.registration.clone(),
+            clients: self.clients.clone(),
             identity_headers: IdentityHeaders {
                 user: HeaderName::from_static("x-forwarded-user"),
                 email: HeaderName::from_static("x-forwarded-email"),
                 groups: HeaderName::from_static("x-forwarded-groups"),
             },
             allowed_origins: vec![HeaderValue::from_static("https://inspector.example.com")],
+            trusted_proxies: self.trusted_proxies.clone(),
         }
     }
 
@@ -478,8 +520,11 @@ fn any_port() -> ListenAddress {
 
 /// The same name, the same key.
 fn sealing_key(name: &str) -> KeyMaterial {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
-    KeyMaterial::parse(&STANDARD.encode(hash)).unwrap()
+    KeyMaterial::parse(&encoded_key(name)).unwrap()
+}
+
+fn encoded_key(name: &str) -> String {
+    STANDARD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes()))
 }
 
 pub const MINUTE: Duration = Duration::from_mins(1);

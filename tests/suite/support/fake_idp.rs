@@ -6,7 +6,7 @@
     reason = "each way to lie changes one thing and leaves the rest as it is"
 )]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -103,6 +103,16 @@ pub enum Conduct {
     TokenEndpointHangsUp,
     CodeRefused,
     OurSecretExpired,
+    /// Login and refresh bring no refresh token.
+    NoRefreshToken,
+    /// Refresh tokens last: none is replaced.
+    KeepsRefreshToken,
+    /// A refresh brings no ID token (OIDC Core §12.2 allows it).
+    NoIdTokenAtRefresh,
+    /// 1,800 characters, as Entra's.
+    LongRefreshToken,
+    /// The person has left, or must log in again.
+    RefusesRefresh(&'static str),
 }
 
 /// A request that reached the IdP.
@@ -142,6 +152,8 @@ struct State {
     conduct: Conduct,
     person: Person,
     codes: HashMap<String, Pending>,
+    /// Those that are good.
+    refresh_tokens: HashSet<String>,
     issued: Vec<String>,
 }
 
@@ -157,8 +169,14 @@ impl FakeIdp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let (conduct, person) = (Conduct::Honest, Person::alice());
-        let state =
-            State { is_down: false, conduct, person, codes: HashMap::new(), issued: Vec::new() };
+        let state = State {
+            is_down: false,
+            conduct,
+            person,
+            codes: HashMap::new(),
+            refresh_tokens: HashSet::new(),
+            issued: Vec::new(),
+        };
         let asked = watch::Sender::new(Vec::new());
         let discovery = watch::Sender::new(Discovery::Answered);
         let inner = Arc::new(Inner { issuer, clock, state: Mutex::new(state), asked, discovery });
@@ -345,28 +363,51 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
         return Ok(json_answer(401, &json!({ "error": "invalid_client" })));
     }
     let of = |name: &str| form.get(name).map_or("", String::as_str);
-    // Spent at the first attempt, as a strict IdP does.
-    let Some(pending) = state.codes.remove(of("code")) else {
-        return Ok(json_answer(400, &json!({ "error": "invalid_grant", "why": "code" })));
+    let pending = if of("grant_type") == "refresh_token" {
+        if let Conduct::RefusesRefresh(error) = conduct {
+            return Ok(json_answer(400, &json!({ "error": error })));
+        }
+        let presented = of("refresh_token").to_owned();
+        // Each works once, as at a strict IdP.
+        let is_good = match conduct {
+            Conduct::KeepsRefreshToken => state.refresh_tokens.contains(&presented),
+            _ => state.refresh_tokens.remove(&presented),
+        };
+        if !is_good {
+            return Ok(json_answer(400, &json!({ "error": "invalid_grant", "why": "spent" })));
+        }
+        None
+    } else {
+        // Spent at the first attempt, as a strict IdP does.
+        let Some(pending) = state.codes.remove(of("code")) else {
+            return Ok(json_answer(400, &json!({ "error": "invalid_grant", "why": "code" })));
+        };
+        let is_right = of("grant_type") == "authorization_code"
+            && of("redirect_uri") == pending.redirect_uri
+            && hash_text(of("code_verifier")) == pending.challenge;
+        if !is_right {
+            return Ok(json_answer(400, &json!({ "error": "invalid_grant", "why": "proof" })));
+        }
+        Some(pending)
     };
-    let is_right = of("grant_type") == "authorization_code"
-        && of("redirect_uri") == pending.redirect_uri
-        && hash_text(of("code_verifier")) == pending.challenge;
-    if !is_right {
-        return Ok(json_answer(400, &json!({ "error": "invalid_grant", "why": "proof" })));
-    }
+    let is_refresh = pending.is_none();
     let access_token = format!("canary-idp-access-{}", random_text());
-    let mut answer = json!({
-        "access_token": access_token,
-        "refresh_token": format!("canary-idp-refresh-{}", random_text()),
-        "token_type": "Bearer",
-        "expires_in": 300,
-    });
+    let mut answer =
+        json!({ "access_token": access_token, "token_type": "Bearer", "expires_in": 300 });
+    let keeps = is_refresh && conduct == Conduct::KeepsRefreshToken;
+    if conduct != Conduct::NoRefreshToken && !keeps {
+        let padding = if conduct == Conduct::LongRefreshToken { 1738 } else { 0 };
+        let refresh_token = format!("canary-idp-refresh-{}{}", random_text(), "x".repeat(padding));
+        state.refresh_tokens.insert(refresh_token.clone());
+        answer["refresh_token"] = json!(refresh_token);
+    }
     match conduct {
         Conduct::NoIdToken => {}
+        Conduct::NoIdTokenAtRefresh if is_refresh => {}
         Conduct::GarbledIdToken => answer["id_token"] = json!("not.a.jwt"),
         _ => {
-            let claims = claims(idp, conduct, &state.person, &pending, &access_token);
+            let nonce = pending.and_then(|pending| pending.nonce);
+            let claims = claims(idp, conduct, &state.person, nonce, &access_token);
             answer["id_token"] = json!(signed(conduct, &claims));
         }
     }
@@ -396,7 +437,7 @@ fn claims(
     idp: &Inner,
     conduct: Conduct,
     person: &Person,
-    pending: &Pending,
+    nonce: Option<String>,
     access_token: &str,
 ) -> Value {
     let now = idp.clock.now().seconds();
@@ -410,7 +451,7 @@ fn claims(
         "email_verified": person.email_verified,
         "groups": person.groups,
     });
-    if let Some(nonce) = &pending.nonce {
+    if let Some(nonce) = nonce {
         claims["nonce"] = json!(nonce);
     }
     let fields = claims.as_object_mut().unwrap();

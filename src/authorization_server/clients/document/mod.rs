@@ -128,6 +128,7 @@ impl Documents {
             name: document.name.clone(),
             redirect_uris: document.redirect_uris.clone(),
             authentication: Authentication::None,
+            scopes: None,
             refreshes: document.refreshes,
             known_by: KnownBy::Document(url.host().to_owned()),
         })
@@ -143,6 +144,7 @@ impl Documents {
             name: url.host().to_owned(),
             redirect_uris: Vec::new(),
             authentication: Authentication::None,
+            scopes: None,
             refreshes: true,
             known_by: KnownBy::Document(url.host().to_owned()),
         })

@@ -1,0 +1,254 @@
+//! Asking the IdP again before a grant goes on: one at a time for each grant, across replicas, and to an
+//! end even if the client that began it goes away.
+//!
+//! Many an IdP takes its refresh token only once. So what it answers is written down together with the new
+//! generation before anybody is told, and a store that is away is tried again for a long time.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tracing::instrument::WithSubscriber as _;
+
+use crate::grants::vouch::{IdpToken, Vouch};
+use crate::grants::{AdvanceFault, Grant, GrantId, GrantState, Grants, ReadGrant};
+use crate::idp::{Idp, Recheck, Verdict};
+use crate::store::lease::{self, Lease};
+use crate::store::{StoreFault, Swap};
+
+/// The grant as it is now. `None` if somebody else changed the row meanwhile: judge again by what it says.
+pub(super) type Rechecked = Result<Option<Grant>, AdvanceFault>;
+
+/// The grants that this process asks about. A lease may run out while the store is away; this does not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asking(Arc<Mutex<HashSet<GrantId>>>);
+
+/// The right to ask about one grant.
+struct Turn {
+    asking: Asking,
+    id: GrantId,
+}
+
+impl Asking {
+    fn begin(&self, id: GrantId) -> Option<Turn> {
+        let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        is_new.then(|| Turn { asking: self.clone(), id })
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.asking.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+impl Grants {
+    /// Ask the IdP about the person of `read`, and go on if it says yes, or can't say and there is time left.
+    pub(super) async fn recheck(
+        &self,
+        idp: &Arc<Idp>,
+        read: ReadGrant,
+        presented: u32,
+    ) -> Rechecked {
+        let (grants, idp) = (self.clone(), Arc::clone(idp));
+        let asking = async move { grants.ask_in_turn(&idp, read, presented).await };
+        // Neither the client's connection nor the worker that has it may end this: the IdP's new token would
+        // be lost.
+        let asking = self.background.spawn(asking.with_current_subscriber());
+        match timeout(LONGEST_ANSWER, asking).await {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(error)) => {
+                tracing::error!(fault = %error, whose_fault = "us", "asking the IdP again broke off");
+                Err(AdvanceFault::TookTooLong)
+            }
+            Err(_) => Err(AdvanceFault::TookTooLong),
+        }
+    }
+
+    /// Wait until nobody is asked about any more. What is then not over is cut.
+    pub async fn rechecks_are_over(&self) {
+        let over = async {
+            while !self.asking.is_over() {
+                sleep(SHORTEST_PAUSE).await;
+            }
+        };
+        if timeout(LONGEST_FAREWELL, over).await.is_err() {
+            tracing::error!(
+                whose_fault = "store",
+                "stopped while what the IdP said could not be written down: some people may have to sign in again"
+            );
+        }
+    }
+
+    async fn ask_in_turn(&self, idp: &Arc<Idp>, read: ReadGrant, presented: u32) -> Rechecked {
+        let id = read.grant.id;
+        let mut pause = SHORTEST_PAUSE;
+        let until = Instant::now() + LONGEST_ANSWER;
+        while Instant::now() < until {
+            if let Some(_turn) = self.asking.begin(id)
+                && let Some(lease) = self.lease(id).await?
+            {
+                return self.ask_alone(idp, &read, presented, lease).await;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(500));
+            if !self.is_unchanged(&read).await? {
+                return Ok(None);
+            }
+        }
+        Err(AdvanceFault::TookTooLong)
+    }
+
+    async fn lease(&self, id: GrantId) -> Result<Option<Lease>, StoreFault> {
+        lease::acquire(&*self.store, &id.lease_key(), self.clock.now().after(LEASE)).await
+    }
+
+    async fn is_unchanged(&self, read: &ReadGrant) -> Result<bool, StoreFault> {
+        let now = self.read(read.grant.id).await?;
+        Ok(now.is_some_and(|now| now.version == read.version))
+    }
+
+    async fn ask_alone(
+        &self,
+        idp: &Arc<Idp>,
+        read: &ReadGrant,
+        presented: u32,
+        lease: Lease,
+    ) -> Rechecked {
+        // Whoever had the turn before may have asked already.
+        let current = self.read(read.grant.id).await?.filter(|now| now.version == read.version);
+        let ended = match current {
+            Some(current) => self.ask(idp, current, presented).await,
+            None => Ok(None),
+        };
+        // Not given back, it runs out by itself.
+        let _ = lease.release(&*self.store).await;
+        ended
+    }
+
+    async fn ask(&self, idp: &Arc<Idp>, current: ReadGrant, presented: u32) -> Rechecked {
+        let (id, issuer) = (current.grant.id, idp.issuer());
+        let Some(token) = current.grant.vouch.refresh_token.clone() else { return Ok(None) };
+        let answer = idp.recheck(&token.secret()).await;
+        match &answer.verdict {
+            Verdict::Refused(error) => {
+                // Of a token that somebody else renewed meanwhile it says nothing.
+                let read = self.read(id).await?;
+                if !read.is_some_and(|read| read.grant.vouch.refresh_token == Some(token)) {
+                    return Ok(None);
+                }
+                tracing::info!(grant_id = %id, idp = issuer, error, "the IdP no longer vouches for the person, grant ended");
+                self.end(id).await?;
+                return Err(AdvanceFault::Ended);
+            }
+            Verdict::Vouched(Some(person)) if person.key != current.grant.person.key => {
+                tracing::warn!(grant_id = %id, idp = issuer, whose_fault = "idp", "the IdP speaks of another person, grant ended");
+                self.end(id).await?;
+                return Err(AdvanceFault::Ended);
+            }
+            Verdict::Unknown(fault) => {
+                tracing::warn!(grant_id = %id, idp = issuer, %fault, whose_fault = "idp", "the IdP does not say whether the person may go on");
+            }
+            Verdict::Vouched(_) | Verdict::Silent => {}
+        }
+        self.write_down(current, &token, presented, &answer).await
+    }
+
+    /// Write what the IdP said. `asked_with` is what it was asked with.
+    async fn write_down(
+        &self,
+        mut current: ReadGrant,
+        asked_with: &IdpToken,
+        presented: u32,
+        answer: &Recheck,
+    ) -> Rechecked {
+        let mut pause = SHORTEST_PAUSE;
+        let until = Instant::now() + LONGEST_WRITING;
+        loop {
+            let row = &current.grant;
+            if row.state != GrantState::Live {
+                return Err(AdvanceFault::Ended);
+            }
+            if row.vouch.refresh_token.as_ref() != Some(asked_with) {
+                return Ok(None);
+            }
+            // The client may have used its newest token meanwhile, which changes what an older one means.
+            let now = self.clock.now();
+            let judgement = row.generations.judge(presented, now);
+            let Some(generations) = row.generations.after(judgement, presented, now) else {
+                self.end(row.id).await?;
+                return Err(AdvanceFault::Theft);
+            };
+            let grant = Grant { generations, ..self.told(row, answer) };
+            match self.swap(&grant, current.version).await {
+                Ok(Swap::Done(_)) => return self.if_time_is_left(grant),
+                Ok(Swap::Lost) => {}
+                // Nothing new would be lost.
+                Err(fault) if answer.refresh_token.is_none() => return Err(fault.into()),
+                Err(fault) if Instant::now() >= until => {
+                    tracing::error!(grant_id = %grant.id, whose_fault = "store", "what the IdP said could not be written down");
+                    return Err(fault.into());
+                }
+                Err(StoreFault) => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+            match self.read(grant.id).await {
+                // A write of ours whose outcome was unknown was done after all.
+                Ok(Some(read)) if read.grant == grant => return self.if_time_is_left(grant),
+                Ok(Some(read)) => current = read,
+                Ok(None) => return Err(AdvanceFault::Ended),
+                Err(StoreFault) => {}
+            }
+        }
+    }
+
+    /// `grant` after the IdP's `answer`.
+    fn told(&self, grant: &Grant, answer: &Recheck) -> Grant {
+        let (now, mut told) = (self.clock.now(), grant.clone());
+        match &answer.verdict {
+            Verdict::Vouched(person) => {
+                told.vouch = Vouch { last_ok: now, asked_in_vain: false, ..told.vouch };
+                if let Some(person) = person {
+                    told.person.clone_from(person);
+                }
+            }
+            // Nobody asked about this person, and their last word still holds: it is just shorter now.
+            Verdict::Silent if grant.vouch.word_holds(&self.lifetimes, now) => {}
+            Verdict::Silent | Verdict::Unknown(_) | Verdict::Refused(_) => {
+                told.vouch.asked_in_vain = true;
+            }
+        }
+        if let Some(renewed) = &answer.refresh_token {
+            told.vouch.refresh_token = Some(IdpToken::new(renewed));
+        }
+        told
+    }
+
+    /// An IdP that has been silent for too long vouches for nobody, but that ends no grant: the client keeps
+    /// its token and comes back.
+    fn if_time_is_left(&self, grant: Grant) -> Rechecked {
+        if self.access_time(&grant).told.is_zero() {
+            return Err(AdvanceFault::Unvouched);
+        }
+        Ok(Some(grant))
+    }
+}
+
+/// Longer than asking takes, with new keys of the IdP's on the way; what is written after it has run out is
+/// refused by the row itself, if somebody else asked meanwhile.
+const LEASE: Duration = Duration::from_secs(90);
+/// How long a client waits.
+const LONGEST_ANSWER: Duration = Duration::from_secs(20);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long a store that is away is tried again.
+const LONGEST_WRITING: Duration = Duration::from_mins(10);
+/// How long a process that is to stop waits for that.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(10);

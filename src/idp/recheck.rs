@@ -1,0 +1,113 @@
+//! Asking the IdP again about a person (OIDC Core §12): with the refresh token of their login, as long as
+//! the IdP renews it, they may go on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::idp::Idp;
+use crate::idp::discovery::DiscoveryFault;
+use crate::idp::id_token::Expected;
+use crate::idp::identity::Identity;
+use crate::idp::token_endpoint::{LoginFault, Tokens};
+use crate::secret::Secret;
+
+/// What came of asking.
+#[derive(Debug)]
+pub struct Recheck {
+    pub verdict: Verdict,
+    /// The IdP replaced the refresh token: the old one may be worthless now, whatever the verdict.
+    pub refresh_token: Option<Secret>,
+}
+
+#[derive(Debug)]
+pub enum Verdict {
+    /// The IdP vouches for the person. `None` if it said nothing new about who they are.
+    Vouched(Option<Identity>),
+    /// The IdP says no, with this error code.
+    Refused(String),
+    /// The IdP did not say: it is down, or it does not know *us* any more, as when our own client secret
+    /// has expired. Nobody may be logged out for that.
+    Unknown(LoginFault),
+    /// It was not asked: it answered nobody a moment ago.
+    Silent,
+}
+
+impl Idp {
+    /// Does the IdP still vouch for the person whose login brought `refresh_token`?
+    pub async fn recheck(self: &Arc<Self>, refresh_token: &Secret) -> Recheck {
+        // Closed never.
+        let _one_of_few = self.rechecks.acquire().await;
+        if self.is_silent() {
+            return Recheck { verdict: Verdict::Silent, refresh_token: None };
+        }
+        let (verdict, refresh_token) = self.renew(refresh_token).await;
+        // An answer, even an error, shows that somebody is there.
+        let until = match &verdict {
+            Verdict::Unknown(fault) if is_silence(fault) => self.clock.now().after(SILENCE),
+            Verdict::Vouched(_) | Verdict::Refused(_) | Verdict::Unknown(_) | Verdict::Silent => {
+                Timestamp::from_seconds(0)
+            }
+        };
+        self.silent_until.store(until.seconds(), Ordering::Relaxed);
+        Recheck { verdict, refresh_token }
+    }
+
+    /// A hundred clients that refresh while it is down need not all wait for it.
+    fn is_silent(&self) -> bool {
+        let now = self.clock.now();
+        let until = Timestamp::from_seconds(self.silent_until.load(Ordering::Relaxed));
+        // What lies further ahead was written by a clock that has been set back.
+        now < until && until <= now.after(SILENCE)
+    }
+
+    async fn renew(self: &Arc<Self>, refresh_token: &Secret) -> (Verdict, Option<Secret>) {
+        let discovered = match self.discovered().await {
+            Ok(discovered) => discovered,
+            Err(fault) => return (Verdict::Unknown(fault.into()), None),
+        };
+        let grant = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
+        let answer = self.ask_for_tokens(&discovered, &grant, LONGEST_WAIT).await;
+        let verdict = match answer.tokens {
+            Ok(Tokens { id: None, .. }) => Verdict::Vouched(None),
+            Ok(Tokens { access, id: Some(id) }) => {
+                let read = self.read_id_token(&id, &access, Expected::NoNonce, &discovered);
+                match read.await {
+                    Ok(person) => Verdict::Vouched(Some(person)),
+                    Err(fault) => Verdict::Unknown(fault),
+                }
+            }
+            Err(LoginFault::Refused { error, .. }) if REFUSALS.contains(&error.as_str()) => {
+                Verdict::Refused(error)
+            }
+            Err(fault) => Verdict::Unknown(fault),
+        };
+        (verdict, answer.refresh_token)
+    }
+}
+
+/// Did nobody answer at all?
+fn is_silence(fault: &LoginFault) -> bool {
+    match fault {
+        LoginFault::Unreachable(_) => true,
+        LoginFault::Discovery(fault) => matches!(**fault, DiscoveryFault::Unreachable { .. }),
+        LoginFault::Refused { .. }
+        | LoginFault::Garbled(_)
+        | LoginFault::IdToken(_)
+        | LoginFault::Claims(_) => false,
+    }
+}
+
+/// The errors that speak of the person and not of us (RFC 6749 §5.2, OIDC Core §3.1.2.6).
+const REFUSALS: [&str; 4] =
+    ["invalid_grant", "interaction_required", "login_required", "consent_required"];
+
+/// How long an IdP that did not answer is not asked again.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// A slow IdP may have replaced its refresh token already, which must not be lost. No client waits this long.
+const LONGEST_WAIT: Duration = Duration::from_secs(40);
+
+/// At the same time. A provider's budget for one application is not large.
+pub(super) const MOST_RECHECKS: usize = 64;
