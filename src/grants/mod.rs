@@ -18,7 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::idp::{Idp, LoggedIn};
 use crate::oauth::{ClientDigest, Scopes};
 use crate::seal::KeyRing;
-use crate::store::{Created, Store, StoreFault, Swap, Version};
+use crate::store::{Created, Reach, Store, StoreFault, Swap, Version};
 
 use generations::{Generations, Judgement};
 use recheck::Asking;
@@ -282,12 +282,13 @@ impl Grants {
     }
 
     async fn swap(&self, grant: &Grant, read: Version) -> Result<Swap, StoreFault> {
-        let until = match grant.state {
-            GrantState::CodeIssued => self.clock.now().after(CODE_LIFETIME),
-            GrantState::Live => self.idle_end(grant),
-            GrantState::Ended => grant.ends_at,
+        let (until, reach) = match grant.state {
+            GrantState::CodeIssued => (self.clock.now().after(CODE_LIFETIME), Reach::OneServer),
+            GrantState::Live => (self.idle_end(grant), Reach::OneServer),
+            // An ending that was answered must not come undone when a server is lost.
+            GrantState::Ended => (grant.ends_at, Reach::TwoServers),
         };
-        self.store.swap(&grant.id.key(), read, self.sealed(grant)?, until).await
+        self.store.swap(&grant.id.key(), read, self.sealed(grant)?, until, reach).await
     }
 
     /// When the grant ends if nothing more is heard of it.
@@ -318,7 +319,7 @@ mod tests {
     use crate::oauth::PublicUrl;
     use crate::seal::KeyMaterial;
     use crate::secret;
-    use crate::store::{Answer, Key, MemoryStore, Record};
+    use crate::store::{Answer, Cursor, Followed, Key, MemoryStore, Record};
 
     /// A store where somebody else is always quicker.
     #[derive(Debug)]
@@ -346,7 +347,14 @@ mod tests {
             self.0.create(key, value, until)
         }
 
-        fn swap<'a>(&'a self, _: &'a Key, _: Version, _: String, _: Timestamp) -> Answer<'a, Swap> {
+        fn swap<'a>(
+            &'a self,
+            _: &'a Key,
+            _: Version,
+            _: String,
+            _: Timestamp,
+            _: Reach,
+        ) -> Answer<'a, Swap> {
             Box::pin(async { Ok(Swap::Lost) })
         }
 
@@ -356,6 +364,19 @@ mod tests {
 
         fn list<'a>(&'a self, kind: &'static str) -> Answer<'a, Vec<Record>> {
             self.0.list(kind)
+        }
+
+        fn append<'a>(
+            &'a self,
+            log: &'static str,
+            entry: String,
+            until: Timestamp,
+        ) -> Answer<'a, ()> {
+            self.0.append(log, entry, until)
+        }
+
+        fn follow<'a>(&'a self, log: &'static str, after: Cursor) -> Answer<'a, Followed> {
+            self.0.follow(log, after)
         }
     }
 

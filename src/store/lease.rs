@@ -1,7 +1,7 @@
 //! Leases: the right to do one thing at a time across replicas, until it is given back or runs out.
 
 use crate::clock::Timestamp;
-use crate::store::{Created, Key, Store, StoreFault, Swap, Version};
+use crate::store::{Created, Key, Reach, Store, StoreFault, Swap, Version};
 
 /// Held by one caller at a time. Dropped without `release` it runs out by itself.
 #[derive(Debug)]
@@ -29,7 +29,8 @@ impl Lease {
         store: &dyn Store,
         until: Timestamp,
     ) -> Result<Option<Self>, StoreFault> {
-        match store.swap(&self.key, self.version, String::new(), until).await? {
+        // A lease that is lost with its server is a call made twice, which leases only make rare.
+        match store.swap(&self.key, self.version, String::new(), until, Reach::OneServer).await? {
             Swap::Done(version) => Ok(Some(Self { version, ..self })),
             Swap::Lost => Ok(None),
         }
@@ -38,6 +39,9 @@ impl Lease {
     /// Give it back now; if it ran out meanwhile, whoever holds it keeps it.
     pub async fn release(self, store: &dyn Store) -> Result<(), StoreFault> {
         let long_past = Timestamp::from_seconds(0);
-        store.swap(&self.key, self.version, String::new(), long_past).await.map(|_| ())
+        store
+            .swap(&self.key, self.version, String::new(), long_past, Reach::OneServer)
+            .await
+            .map(|_| ())
     }
 }

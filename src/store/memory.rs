@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::store::{Answer, Created, Key, Record, Store, Swap, Version};
+use crate::store::{Answer, Created, Cursor, Followed, Key, Reach, Record, Store, Swap, Version};
 
 /// Expired records are removed while others are written, so memory follows what is alive.
 #[derive(Debug)]
@@ -17,6 +17,9 @@ pub struct MemoryStore {
 #[derive(Debug)]
 struct Records {
     by_key: HashMap<Key, Kept>,
+    /// Of all logs, oldest first.
+    entries: Vec<Entry>,
+    /// Numbers versions and entries.
     writes: u64,
     sweep_at: usize,
     swept: Timestamp,
@@ -28,10 +31,19 @@ struct Kept {
     until: Timestamp,
 }
 
+#[derive(Debug)]
+struct Entry {
+    log: &'static str,
+    number: u64,
+    text: String,
+    until: Timestamp,
+}
+
 impl MemoryStore {
     pub fn new(clock: Clock) -> Self {
         let records = Records {
             by_key: HashMap::new(),
+            entries: Vec::new(),
             writes: 0,
             sweep_at: SMALLEST_SWEEP,
             swept: clock.now(),
@@ -51,20 +63,27 @@ impl Records {
     }
 
     fn write(&mut self, key: &Key, value: String, until: Timestamp, now: Timestamp) -> Version {
-        self.sweep(now);
-        self.writes += 1;
-        let version = Version(self.writes);
+        let version = Version(self.begin_write(now));
         self.by_key.insert(key.clone(), Kept { record: Record { value, version }, until });
         version
+    }
+
+    fn begin_write(&mut self, now: Timestamp) -> u64 {
+        self.sweep(now);
+        self.writes += 1;
+        self.writes
     }
 
     /// Remove what has expired: when the number of records has doubled since the last sweep, so that
     /// memory follows what is alive, and after a while anyway, so that it follows it down again.
     fn sweep(&mut self, now: Timestamp) {
-        if self.by_key.len() >= self.sweep_at || self.swept.after(SWEEP_AFTER) <= now {
+        let size = self.by_key.len() + self.entries.len();
+        if size >= self.sweep_at || self.swept.after(SWEEP_AFTER) <= now {
             self.by_key.retain(|_, kept| kept.until > now);
             self.by_key.shrink_to(2 * self.by_key.len());
-            self.sweep_at = (self.by_key.len() * 2).max(SMALLEST_SWEEP);
+            self.entries.retain(|entry| entry.until > now);
+            self.entries.shrink_to(2 * self.entries.len());
+            self.sweep_at = ((self.by_key.len() + self.entries.len()) * 2).max(SMALLEST_SWEEP);
             self.swept = now;
         }
     }
@@ -107,6 +126,7 @@ impl Store for MemoryStore {
         read: Version,
         value: String,
         until: Timestamp,
+        _: Reach,
     ) -> Answer<'a, Swap> {
         Box::pin(async move {
             let now = self.clock.now();
@@ -136,6 +156,34 @@ impl Store for MemoryStore {
                 .filter(|(key, kept)| of_kind(key) && kept.until > now)
                 .map(|(_, kept)| kept.record.clone())
                 .collect())
+        })
+    }
+
+    fn append<'a>(&'a self, log: &'static str, entry: String, until: Timestamp) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut records = self.lock();
+            let number = records.begin_write(self.clock.now());
+            records.entries.push(Entry { log, number, text: entry, until });
+            Ok(())
+        })
+    }
+
+    fn follow<'a>(&'a self, log: &'static str, after: Cursor) -> Answer<'a, Followed> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let records = self.lock();
+            if after.at.0 > records.writes {
+                return Ok(Followed::Lost);
+            }
+            let is_new = |entry: &&Entry| entry.log == log && entry.number > after.at.0;
+            let new = || records.entries.iter().filter(is_new);
+            let next = new().next_back().map_or(after, |last| Cursor {
+                at: (last.number, 0),
+                until: last.until,
+                of: after.of,
+            });
+            let alive = new().filter(|entry| entry.until > now);
+            Ok(Followed::New(alive.map(|entry| entry.text.clone()).collect(), next))
         })
     }
 }
