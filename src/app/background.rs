@@ -9,8 +9,10 @@ use tokio::time::sleep;
 use tracing::instrument::WithSubscriber as _;
 
 use crate::admin::health::Readiness;
+use crate::authorization_server::clients::document::{DocumentFault, Documents, Support};
 use crate::grants::{GrantId, Grants};
 use crate::idp::Idp;
+use crate::oauth::ClientIdUrl;
 use crate::proxy::upstream;
 use crate::store::Cursor;
 use crate::wire::UpstreamUrl;
@@ -74,6 +76,51 @@ pub async fn follow_endings(grants: Grants, readiness: Arc<Readiness>) {
     }
 }
 
+/// Say in the metadata that client ID metadata documents are supported as long as those of known clients
+/// can be fetched from here: a client that is promised it does not register when it then fails.
+pub async fn advertise_documents(documents: Arc<Documents>) {
+    let settings = documents.settings();
+    if settings.support != Support::WithinReach {
+        return;
+    }
+    if settings.probed.is_empty() {
+        tracing::info!(
+            "client ID metadata documents are not advertised: none of registration.probed_documents is allowed, so nothing tells whether they are within reach"
+        );
+        return;
+    }
+    let (mut last, mut pause) = (None, SOON);
+    loop {
+        let outcome = documents.probe().await;
+        let is_within_reach = outcome.is_ok();
+        documents.advertise(is_within_reach);
+        if last != Some(is_within_reach) {
+            tell_what_is_advertised(&outcome);
+            pause = SOON;
+        }
+        last = Some(is_within_reach);
+        // Sooner after a failure: at the start, the network may not be there yet.
+        pause = if is_within_reach { settings.probe_pause } else { pause * 2 };
+        pause = pause.min(settings.probe_pause);
+        sleep(pause).await;
+    }
+}
+
+fn tell_what_is_advertised(outcome: &Result<(), (ClientIdUrl, DocumentFault)>) {
+    match outcome {
+        Ok(()) => tracing::info!(
+            advertised = true,
+            "client ID metadata documents are advertised: those of known clients can be fetched from here"
+        ),
+        Err((url, fault)) => tracing::info!(
+            advertised = false,
+            %url,
+            %fault,
+            "client ID metadata documents are not advertised, clients register themselves: one of a known client can't be used"
+        ),
+    }
+}
+
 /// Write down which generations are in use.
 pub async fn confirm_generations(grants: Grants, mut seen: mpsc::Receiver<(GrantId, u32)>) {
     while let Some((grant, generation)) = seen.recv().await {
@@ -82,3 +129,5 @@ pub async fn confirm_generations(grants: Grants, mut seen: mpsc::Receiver<(Grant
         }
     }
 }
+
+const SOON: Duration = Duration::from_secs(1);

@@ -7,11 +7,12 @@ use tokio::sync::mpsc;
 
 use crate::app::{StartFault, Surroundings, redirect_uri};
 use crate::authorization_server::AuthorizationServer;
+use crate::authorization_server::clients::document::Documents;
 use crate::browser::Cookies;
 use crate::config::{Config, ResourceSettings};
 use crate::grants::{GrantId, Grants, Revocations};
 use crate::idp::Idp;
-use crate::outbound::IdpConnection;
+use crate::outbound::{IdpConnection, StrangerConnection, StrangerSettings};
 use crate::pages::Pages;
 use crate::policy::Resource;
 use crate::router::{Front, Routes};
@@ -23,6 +24,7 @@ use crate::token::Verifier;
 pub struct Built {
     pub front: Front,
     pub idp: Arc<Idp>,
+    pub documents: Arc<Documents>,
     pub grants: Grants,
     pub seen: mpsc::Receiver<(GrantId, u32)>,
 }
@@ -50,10 +52,17 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     let (first_seen, seen) = mpsc::channel(MOST_UNCONFIRMED);
     let verifier =
         Verifier::new(Arc::clone(&ring), grants.clone(), Arc::clone(&revocations), first_seen);
+    let documents = Arc::new(Documents::new(
+        config.registration.documents.clone(),
+        config.registration.redirect_schemes.clone(),
+        strangers(config, surroundings)?,
+        clock.clone(),
+    ));
     let authorization_server = AuthorizationServer {
         issuer: config.issuer.clone(),
         resources: config.resources.iter().map(resource).collect(),
         registration: config.registration.clone(),
+        documents: Arc::clone(&documents),
         declared: config.clients.clone(),
         cookies: Cookies::of(&config.issuer),
         ring,
@@ -71,7 +80,18 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
         &config.allowed_origins,
     )?;
     let front = Front::new(routes, clock, surroundings.chance)?;
-    Ok(Built { front, idp, grants, seen })
+    Ok(Built { front, idp, documents, grants, seen })
+}
+
+fn strangers(
+    config: &Config,
+    surroundings: &Surroundings,
+) -> Result<StrangerConnection, StartFault> {
+    let allows_private = config.registration.documents.allows_private_hosts;
+    // Who tries things out has an issuer on loopback, and clients there too.
+    let allows_loopback_http = allows_private && !config.issuer.is_https();
+    let settings = StrangerSettings { allows_private, allows_loopback_http };
+    Ok(StrangerConnection::new(&surroundings.internet, settings, surroundings.clock.clone())?)
 }
 
 fn resource(settings: &ResourceSettings) -> Arc<Resource> {

@@ -19,6 +19,7 @@ use crate::chance::{Chance, NoEntropy};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::grants::Grants;
+use crate::outbound::Internet;
 use crate::outbound::idp::NoConnection;
 use crate::pages::BrokenTemplate;
 use crate::protected_resource::NotReady;
@@ -36,6 +37,8 @@ pub struct Surroundings {
     pub clock: Clock,
     pub chance: Chance,
     pub log: Dispatch,
+    /// How strangers are reached, whom the operator did not name.
+    pub internet: Internet,
 }
 
 /// Why nothing was started.
@@ -45,8 +48,8 @@ pub enum StartFault {
     Listen(server::StartFault),
     #[error("health.listen: {0}")]
     HealthListen(server::StartFault),
-    #[error("can't prepare connections to the IdP: {0}")]
-    Idp(#[from] NoConnection),
+    #[error("can't prepare connections to the outside: {0}")]
+    Connection(#[from] NoConnection),
     #[error("state: {0}")]
     State(#[from] StateFault),
     #[error("can't use the sealing keys: {0}")]
@@ -101,16 +104,18 @@ pub async fn start_on(
     surroundings: Surroundings,
 ) -> Result<Running, StartFault> {
     let _guard = tracing::dispatcher::set_default(&surroundings.log);
-    let Built { front, idp, grants, seen } = build::build(&config, &surroundings).await?;
+    let Built { front, idp, documents, grants, seen } =
+        build::build(&config, &surroundings).await?;
     let readiness = Arc::new(Readiness::default());
     let public = serve_public(listeners.public, config.workers, front, &surroundings.log)?;
     let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
     let upstreams = config.resources.iter().map(|resource| resource.upstream.clone()).collect();
-    let tasks: [Task; 4] = [
+    let tasks: [Task; 5] = [
         Box::pin(background::find_idp(idp)),
         Box::pin(background::await_upstreams(upstreams, Arc::clone(&readiness))),
         Box::pin(background::follow_endings(grants.clone(), Arc::clone(&readiness))),
         Box::pin(background::confirm_generations(grants.clone(), seen)),
+        Box::pin(background::advertise_documents(documents)),
     ];
     let background = tasks
         .into_iter()

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 
-use crate::authorization_server::clients::{self, Client, KnownBy};
+use crate::authorization_server::clients::document::DocumentFault;
+use crate::authorization_server::clients::{self, Client, KnownBy, Unknown};
 use crate::authorization_server::{
     AuthorizationServer, CONSENT, endpoint, problem_pages, resource_indicator,
 };
@@ -16,21 +17,21 @@ use crate::browser::consent::{self, AuthorizationRequest};
 use crate::browser::cookies;
 use crate::clock::Timestamp;
 use crate::oauth::redirect_uri::RedirectTarget;
-use crate::oauth::{ClientDigest, CodeChallenge, RedirectUri, Scopes};
+use crate::oauth::{ClientDigest, ClientIdUrl, CodeChallenge, RedirectUri, Scopes};
 use crate::pages::{ConsentPage, Problem};
 use crate::policy::Resource;
 use crate::wire::form::Repeated;
 use crate::wire::{Arrival, Form, Response};
 
 /// Why the consent page is not shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Fault {
     #[error("a parameter was sent more than once")]
     Repeated,
     #[error("client_id is missing")]
     NoClient,
-    #[error("the client is not registered here")]
-    UnknownClient,
+    #[error(transparent)]
+    UnknownClient(#[from] Unknown),
     #[error("redirect_uri is missing")]
     NoRedirectUri,
     #[error("redirect_uri is not one that the client registered")]
@@ -63,14 +64,14 @@ impl From<Repeated> for Fault {
     }
 }
 
-pub fn handle(
+pub async fn handle(
     server: &AuthorizationServer,
     query: &str,
     headers: &HeaderMap,
     arrival: Arrival,
 ) -> Response {
     let form = Form::parse(query.as_bytes());
-    match show_consent(server, &form, headers, arrival) {
+    match show_consent(server, &form, headers, arrival).await {
         Ok(response) => response,
         Err(fault) => {
             let sent =
@@ -78,24 +79,25 @@ pub fn handle(
             tracing::info!(
                 request_id = %arrival.id,
                 client_id = form.all("client_id").next().map(|id| ClientDigest::of(id).to_string()),
+                client_url = sent("client_id").filter(|id| ClientIdUrl::is_claimed_by(id)),
                 redirect_uri = sent("redirect_uri"),
                 resource = sent("resource"),
                 %fault,
                 whose_fault = "client",
                 "authorization request refused"
             );
-            server.pages.problem(&problem(fault), arrival.id)
+            server.pages.problem(&problem(&fault), arrival.id)
         }
     }
 }
 
-fn show_consent(
+async fn show_consent(
     server: &AuthorizationServer,
     form: &Form,
     headers: &HeaderMap,
     arrival: Arrival,
 ) -> Result<Response, Fault> {
-    let (client, asked, resource) = check(server, form)?;
+    let (client, asked, resource) = check(server, form).await?;
     let browser = match server.cookies.browser(headers) {
         Some(known) => known,
         None => cookies::value_from(server.chance.bytes().map_err(|_| Fault::Unavailable)?),
@@ -106,6 +108,7 @@ fn show_consent(
         request_id = %arrival.id,
         client_id = %client.digest,
         client_name = client.name,
+        client_url = form.one("client_id")?.filter(|id| ClientIdUrl::is_claimed_by(id)),
         redirect_to = asked.redirect_uri.destination(),
         resource = asked.resource,
         "consent page shown",
@@ -118,12 +121,12 @@ fn show_consent(
 }
 
 /// The order of OAuth 2.1 §4.1.2.1: the client, where to answer, then what is asked.
-fn check(
+async fn check(
     server: &AuthorizationServer,
     form: &Form,
 ) -> Result<(Client, AuthorizationRequest, Arc<Resource>), Fault> {
     let client_id = form.one("client_id")?.ok_or(Fault::NoClient)?;
-    let client = clients::find(server, client_id).ok_or(Fault::UnknownClient)?;
+    let client = clients::ask(server, client_id).await?;
     let redirect_uri = redirect_uri(&client, form)?;
     if form.one("response_type")? != Some("code") {
         return Err(Fault::ResponseType);
@@ -149,6 +152,7 @@ fn check(
         scopes: granted(&client, &resource.scopes, form.one("scope")?)?,
         resource: resource.url.as_str().to_owned(),
         state,
+        refreshes: client.refreshes,
     };
     Ok((client, asked, resource))
 }
@@ -194,7 +198,12 @@ fn page(
             RedirectTarget::Web => false,
             RedirectTarget::Loopback | RedirectTarget::CustomScheme => true,
         },
-        known_by: known_by(client.known_by, now),
+        known_by: known_by(&client.known_by, now),
+        document_host: match &client.known_by {
+            KnownBy::Document(host) => Some(host.clone()),
+            KnownBy::Config | KnownBy::Registration(_) => None,
+        },
+        is_only_local: client.is_only_local(),
         resource: asked.resource.clone(),
         resource_name: resource.name.clone(),
         scopes: asked.scopes.names().map(str::to_owned).collect(),
@@ -204,8 +213,9 @@ fn page(
     }
 }
 
-fn known_by(known_by: KnownBy, now: Timestamp) -> String {
+fn known_by(known_by: &KnownBy, now: Timestamp) -> String {
     match known_by {
+        KnownBy::Document(host) => format!("as {host} says"),
         KnownBy::Config => "set up by whoever runs this server".to_owned(),
         KnownBy::Registration(at) => {
             format!("unverified name, registered {}", ago(at.until(now).as_secs() / 60))
@@ -223,9 +233,12 @@ fn ago(minutes: u64) -> String {
     }
 }
 
-fn problem(fault: Fault) -> Problem {
+fn problem(fault: &Fault) -> Problem {
     match fault {
-        Fault::UnknownClient => problem_pages::unknown_client(),
+        Fault::UnknownClient(Unknown::NotRegistered | Unknown::Document(DocumentFault::Off)) => {
+            problem_pages::unknown_client()
+        }
+        Fault::UnknownClient(Unknown::Document(fault)) => problem_pages::document(fault),
         Fault::Unavailable => problem_pages::unavailable(),
         Fault::Repeated
         | Fault::NoClient

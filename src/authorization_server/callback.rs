@@ -162,6 +162,7 @@ async fn issue_code(
         redirect_uri: secret::short_hash(request.redirect_uri.as_str().as_bytes()),
         challenge: request.challenge,
         expires: arrival.at.after(CODE_LIFETIME),
+        refreshes: request.refreshes,
     };
     let code = server.ring.seal(&CODE, &code).map_err(|_| Fault::Unavailable)?;
     tracing::info!(

@@ -45,7 +45,7 @@ pub async fn redeem(
         user = grant.person.key,
         "code redeemed, tokens issued",
     );
-    Ok(issued)
+    Ok(if code.refreshes { issued } else { issued.without_refresh_token() })
 }
 
 fn check(client: &Client, form: &Form, code: &Code, arrival: Arrival) -> Result<(), Refused> {

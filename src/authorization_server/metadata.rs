@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::authorization_server::clients::declared::{self, DeclaredClient};
+use crate::authorization_server::clients::document::Documents;
 use crate::authorization_server::{
     AUTHORIZE, JWKS, REGISTER, REVOKE, RegistrationSettings, TOKEN, endpoint,
 };
@@ -34,15 +35,47 @@ struct Metadata<'a> {
     revocation_endpoint_auth_signing_alg_values_supported: Option<&'a [&'a str]>,
     code_challenge_methods_supported: [&'a str; 1],
     authorization_response_iss_parameter_supported: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id_metadata_document_supported: Option<bool>,
     // OIDC Discovery §3 requires the next two. No ID token is ever issued.
     subject_types_supported: [&'a str; 1],
     id_token_signing_alg_values_supported: [&'a str; 1],
 }
 
-pub fn document(
+/// The document as it stands while client ID metadata documents are supported, and while they are not.
+#[derive(Clone, Debug)]
+pub struct MetadataDocuments {
+    pub with_client_documents: Bytes,
+    pub without: Bytes,
+}
+
+impl MetadataDocuments {
+    /// The one that stands now.
+    pub fn now(&self, documents: &Documents) -> Bytes {
+        if documents.is_advertised() {
+            self.with_client_documents.clone()
+        } else {
+            self.without.clone()
+        }
+    }
+}
+
+pub fn documents(
     issuer: &PublicUrl,
     registration: &RegistrationSettings,
     declared: &[DeclaredClient],
+) -> MetadataDocuments {
+    MetadataDocuments {
+        with_client_documents: document(issuer, registration, declared, Some(true)),
+        without: document(issuer, registration, declared, None),
+    }
+}
+
+fn document(
+    issuer: &PublicUrl,
+    registration: &RegistrationSettings,
+    declared: &[DeclaredClient],
+    client_id_metadata_document_supported: Option<bool>,
 ) -> Bytes {
     let at = |path| endpoint(issuer, path);
     // Only where a client has keys: others that find it here would come with an assertion.
@@ -67,6 +100,7 @@ pub fn document(
         revocation_endpoint_auth_signing_alg_values_supported: algorithms,
         code_challenge_methods_supported: ["S256"],
         authorization_response_iss_parameter_supported: true,
+        client_id_metadata_document_supported,
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: ["RS256"],
     };

@@ -26,6 +26,7 @@ pub mod token_response;
 use std::sync::Arc;
 
 use crate::authorization_server::clients::declared::DeclaredClient;
+use crate::authorization_server::clients::document::{DocumentSettings, Documents};
 use crate::browser::Cookies;
 use crate::chance::Chance;
 use crate::grants::Grants;
@@ -36,13 +37,15 @@ use crate::policy::Resource;
 use crate::seal::KeyRing;
 use crate::store::Store;
 
-/// Who may register, and with which redirect URIs.
+/// Which clients may become known here, and with which redirect URIs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrationSettings {
     /// Dynamic client registration (RFC 7591).
     pub dynamic: bool,
     /// Private-use schemes that a redirect URI may have.
     pub redirect_schemes: Vec<String>,
+    /// Client ID metadata documents.
+    pub documents: DocumentSettings,
 }
 
 /// What the endpoints work with.
@@ -51,6 +54,7 @@ pub struct AuthorizationServer {
     pub issuer: PublicUrl,
     pub resources: Vec<Arc<Resource>>,
     pub registration: RegistrationSettings,
+    pub documents: Arc<Documents>,
     pub declared: Vec<DeclaredClient>,
     pub cookies: Cookies,
     pub ring: Arc<KeyRing>,

@@ -96,4 +96,4 @@ pub async fn login_of(
 
 pub const LOGIN_LIFETIME: Duration = Duration::from_mins(10);
 const LONGEST_STATE: usize = 1000;
-const STATE: Kind<State> = Kind::new("doorman_st_", 1);
+const STATE: Kind<State> = Kind::new("doorman_st_", 2);

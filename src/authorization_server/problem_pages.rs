@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use crate::authorization_server::clients::document::DocumentFault;
 use crate::browser::consent::ConsentFault;
 use crate::pages::{Link, Problem};
 
@@ -24,6 +25,46 @@ pub fn unknown_client() -> Problem {
         title: "This application is not known here any more",
         what: "The registration that your application uses is not valid.".to_owned(),
         advice: "Remove this server in your application and add it again: it then registers anew.",
+        link: None,
+    }
+}
+
+/// The client is known by a document, which is no help. What exactly went wrong with fetching it is for
+/// the log alone: it could tell a stranger what there is in our network.
+pub fn document(fault: &DocumentFault) -> Problem {
+    let what = match fault {
+        DocumentFault::Unfetched(_) => return unreachable_document(),
+        DocumentFault::Off | DocumentFault::NotAllowed(_) => {
+            "Whoever runs this server has not allowed applications from there.".to_owned()
+        }
+        DocumentFault::NotAClientId(_) => {
+            format!("The address by which your application names itself is not valid: {fault}.")
+        }
+        DocumentFault::Invalid(_) => format!(
+            "The document by which your application says who it is can't be accepted: {fault}."
+        ),
+    };
+    let advice = match fault {
+        DocumentFault::Off | DocumentFault::NotAllowed(_) => {
+            "If you need this application, ask whoever runs this server to allow it."
+        }
+        DocumentFault::NotAClientId(_)
+        | DocumentFault::Invalid(_)
+        | DocumentFault::Unfetched(_) => {
+            "Only whoever makes the application can mend that: tell them what stands here."
+        }
+    };
+    let title = "This application can't be used here";
+    Problem { status: StatusCode::BAD_REQUEST, title, what, advice, link: None }
+}
+
+fn unreachable_document() -> Problem {
+    Problem {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        title: "Your application could not be checked",
+        what: "The document by which it says who it is can't be fetched right now.".to_owned(),
+        advice: "Wait a minute and load this page again. If that does not help, ask whoever runs \
+                 this server: its log says why.",
         link: None,
     }
 }

@@ -23,6 +23,13 @@ pub struct Issued {
     scope: Option<String>,
 }
 
+impl Issued {
+    /// For a client that did not want refresh tokens when it asked for the code.
+    pub fn without_refresh_token(self) -> Self {
+        Self { refresh_token: None, ..self }
+    }
+}
+
 /// Tokens of the grant's newest generation, the access token with `scopes`.
 pub fn tokens(
     server: &AuthorizationServer,

@@ -25,6 +25,8 @@ pub struct AuthorizationRequest {
     /// The resource's own URL, whatever form of it the client sent.
     pub resource: String,
     pub state: Option<String>,
+    /// Whether the client wants refresh tokens.
+    pub refreshes: bool,
 }
 
 /// Proof that a person approved `request` on our page in the browser that now answers. Only
@@ -141,5 +143,5 @@ struct Sealed {
     request: AuthorizationRequest,
 }
 
-const TICKET: Kind<Sealed> = Kind::new("doorman_cf_", 1);
+const TICKET: Kind<Sealed> = Kind::new("doorman_cf_", 2);
 const FORM_LIFETIME: Duration = Duration::from_mins(10);

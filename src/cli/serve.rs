@@ -13,6 +13,7 @@ use crate::cli::stop::StopSignals;
 use crate::cli::{BAD_CONFIG, FAILED, complain};
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment};
+use crate::outbound::Internet;
 use crate::server::Drained;
 use crate::telemetry::{self, Standard};
 
@@ -41,8 +42,12 @@ async fn serve(config: Config) -> ExitCode {
         complain(&"mcp-doorman: can't start: signals can't be received");
         return ExitCode::from(FAILED);
     };
-    let surroundings =
-        Surroundings { clock: Clock::System, chance: Chance::system(), log: log.clone() };
+    let surroundings = Surroundings {
+        clock: Clock::System,
+        chance: Chance::system(),
+        log: log.clone(),
+        internet: Internet::of_this_machine(),
+    };
     let running = match app::start(config, surroundings).await {
         Ok(running) => running,
         Err(fault) => {

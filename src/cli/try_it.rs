@@ -13,6 +13,7 @@ use crate::cli::stop::StopSignals;
 use crate::cli::{BAD_CONFIG, FAILED, complain, say};
 use crate::clock::Clock;
 use crate::demo::{self, Demo, DemoFault, DemoSettings};
+use crate::outbound::Internet;
 use crate::telemetry::{self, LogFormat, LogLevel, LogSettings, Standard};
 use crate::wire::UpstreamUrl;
 
@@ -50,7 +51,12 @@ async fn show(arguments: &TryArguments) -> ExitCode {
         listen: arguments.listen.unwrap_or(ANY_PORT),
         upstream: arguments.upstream.clone(),
     };
-    let surroundings = Surroundings { clock: Clock::System, chance: Chance::system(), log };
+    let surroundings = Surroundings {
+        clock: Clock::System,
+        chance: Chance::system(),
+        log,
+        internet: Internet::of_this_machine(),
+    };
     let demo = match demo::start(settings, surroundings).await {
         Ok(demo) => demo,
         Err(fault) => {

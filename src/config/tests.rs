@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
 use crate::authorization_server::clients::Authentication;
+use crate::authorization_server::clients::document::Support;
 use crate::config::check::SAMPLES;
 use crate::config::{Config, Environment, Problems, load, presets};
 use crate::idp::ClientAuthentication;
@@ -46,6 +47,11 @@ fn environment() -> Environment {
         .with_file("/run/secrets/not-encoded", "s3cr3t that was typed by hand!")
         .with_file("/run/secrets/not-random", STANDARD.encode("s3cr3t".repeat(6)))
         .with_file("/run/secrets/sample", SAMPLES[0])
+        .with_file("/etc/doorman/client.json", client_document("client", ""))
+        .with_file(
+            "/etc/doorman/secret.json",
+            client_document("secret", r#", "client_secret": "s3cr3t""#),
+        )
         .with_file("/run/secrets/clients/chatgpt", "s3cr3t that is long enough for a client\n")
         .with_file("/etc/mcp-doorman/our-agent.jwks.json", format!(r#"{{"keys":[{{{KEY}}}]}}"#))
         .with_file(
@@ -59,6 +65,14 @@ fn environment() -> Environment {
                 "_".repeat(171)
             ),
         )
+}
+
+/// What a client would publish at <https://client.example/> and `name`.
+fn client_document(name: &str, more: &str) -> String {
+    format!(
+        r#"{{ "client_id": "https://client.example/{name}.json", "client_name": "Example",
+            "redirect_uris": ["http://127.0.0.1/callback"]{more} }}"#
+    )
 }
 
 /// The public key of RFC 7515 A.3.
@@ -271,6 +285,38 @@ fn access_is_one_value_or_a_list_in_lower_case_where_case_means_nothing() {
         }
     );
     assert_eq!(entries[1].email_domains, ["example.com"]);
+}
+
+#[test]
+fn documents_are_advertised_in_any_case_where_nobody_can_register() {
+    for (typed, support) in [
+        ("dynamic: true", Support::WithinReach),
+        ("metadata_documents: auto", Support::WithinReach),
+        ("metadata_documents: ${NONE:-true}", Support::Always),
+        ("metadata_documents: false", Support::Never),
+        ("dynamic: false", Support::Always),
+        ("{ dynamic: false, metadata_documents: auto }", Support::Always),
+        ("{ dynamic: false, metadata_documents: false }", Support::Never),
+    ] {
+        let config = loaded(&minimal_and(&format!("registration:\n  {typed}"))).unwrap();
+        assert_eq!(config.registration.documents.support, support, "{typed}");
+    }
+}
+
+#[test]
+fn what_may_not_be_fetched_is_not_probed() {
+    let probed = |registration: &str| {
+        let config = loaded(&minimal_and(&format!("registration: {registration}"))).unwrap();
+        let probed = config.registration.documents.probed;
+        probed.iter().map(|url| url.host().to_owned()).collect::<Vec<_>>()
+    };
+
+    assert_eq!(probed("{}"), ["claude.ai", "chatgpt.com", "vscode.dev"]);
+    assert_eq!(
+        probed("{ allowed_metadata_domains: [vscode.dev, \"*.ai\"] }"),
+        ["claude.ai", "vscode.dev"]
+    );
+    assert!(probed("{ allowed_metadata_domains: intranet.example.com }").is_empty());
 }
 
 #[test]

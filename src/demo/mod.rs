@@ -67,7 +67,7 @@ pub async fn start(settings: DemoSettings, surroundings: Surroundings) -> Result
     if !settings.listen.ip().is_loopback() {
         return Err(DemoFault::NotLoopback(settings.listen));
     }
-    let Surroundings { clock, chance, log } = surroundings.clone();
+    let Surroundings { clock, chance, log, .. } = surroundings.clone();
     let public = listen(settings.listen)?;
     let health = listen(ANY_PORT)?;
     let idp = listen(ANY_PORT)?;
@@ -111,7 +111,8 @@ pub async fn start(settings: DemoSettings, surroundings: Surroundings) -> Result
     })
 }
 
-/// As an operator would write it. The ports are ours already, so none is named.
+/// As an operator would write it. The ports are ours already, so none is named; nothing leaves this
+/// machine, so no client can be known by a document.
 fn configuration(url: &str, upstream: &str, idp: &str) -> String {
     format!(
         r#"resources:
@@ -125,6 +126,8 @@ idp:
   client_secret: {{ env: {CLIENT_SECRET} }}
 sealing_keys:
   - {{ env: {SEALING_KEY} }}
+registration:
+  metadata_documents: false
 "#
     )
 }

@@ -11,6 +11,7 @@ use crate::idp::discovery::DiscoveryFault;
 use crate::idp::id_token::Expected;
 use crate::idp::identity::Identity;
 use crate::idp::token_endpoint::{LoginFault, Tokens};
+use crate::outbound::Unreachable;
 use crate::secret::Secret;
 
 /// What came of asking.
@@ -90,12 +91,27 @@ impl Idp {
 /// Did nobody answer at all?
 fn is_silence(fault: &LoginFault) -> bool {
     match fault {
-        LoginFault::Unreachable(_) => true,
-        LoginFault::Discovery(fault) => matches!(**fault, DiscoveryFault::Unreachable { .. }),
+        LoginFault::Unreachable(fault) => is_no_answer(fault),
+        LoginFault::Discovery(fault) => match &**fault {
+            DiscoveryFault::Unreachable { fault, .. } => is_no_answer(fault),
+            DiscoveryFault::Status { .. }
+            | DiscoveryFault::Garbled { .. }
+            | DiscoveryFault::AnotherIssuer { .. }
+            | DiscoveryFault::NoTokenEndpoint
+            | DiscoveryFault::NotHttps(_)
+            | DiscoveryFault::NoKeys => false,
+        },
         LoginFault::Refused { .. }
         | LoginFault::Garbled(_)
         | LoginFault::IdToken(_)
         | LoginFault::Claims(_) => false,
+    }
+}
+
+fn is_no_answer(fault: &Unreachable) -> bool {
+    match fault {
+        Unreachable::Failed(_) => true,
+        Unreachable::TooLarge => false,
     }
 }
 

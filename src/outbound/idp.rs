@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::oauth::public_url::is_loopback;
 use crate::telemetry::causes;
-use crate::tls::{self, TlsFault};
+use crate::tls::{self, TlsFault, Trust};
 
 /// The connection pool to the IdP.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl IdpConnection {
         let builder = reqwest::Client::builder();
         let builder = if is_local { builder.no_proxy() } else { builder };
         let client = builder
-            .tls_backend_preconfigured(tls::client_config()?)
+            .tls_backend_preconfigured(tls::client_config(&Trust::System)?)
             .redirect(Policy::none())
             .connect_timeout(Duration::from_secs(3))
             .user_agent(concat!("mcp-doorman/", env!("CARGO_PKG_VERSION")))

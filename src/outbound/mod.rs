@@ -1,5 +1,10 @@
-//! The only way to the internet.
+//! The only way to the internet: to the IdP, which the operator named, and to strangers, whom nobody did.
 
+pub mod address;
 pub mod idp;
+pub mod names;
+pub mod stranger;
 
 pub use idp::{IdpConnection, Unreachable};
+pub use names::{Names, Route};
+pub use stranger::{Internet, NamedBy, StrangerConnection, StrangerSettings, Unfetched};

@@ -26,6 +26,10 @@ pub struct ConsentPage {
     pub is_local: bool,
     /// Who says that this is its name, in words.
     pub known_by: String,
+    /// The host whose document says so.
+    pub document_host: Option<String>,
+    /// Whether no answer to this client ever goes anywhere but to the person's own machine.
+    pub is_only_local: bool,
     pub resource: String,
     pub resource_name: Option<String>,
     pub scopes: Vec<String>,

@@ -145,6 +145,9 @@ impl Front {
         if let Endpoint::Document(bytes) = endpoint {
             return answer::public_document(bytes.clone());
         }
+        if let Endpoint::ServerMetadata(documents) = endpoint {
+            return answer::public_document(documents.now(&server.documents));
+        }
         let Ok(_under_way) = self.budgets.under_way.try_acquire() else {
             return OVERLOADED.answer("request", arrival);
         };
@@ -152,6 +155,9 @@ impl Front {
         let headers = request.headers().clone();
         match endpoint {
             Endpoint::Document(bytes) => answer::public_document(bytes.clone()),
+            Endpoint::ServerMetadata(documents) => {
+                answer::public_document(documents.now(&server.documents))
+            }
             Endpoint::Authorize => {
                 if let Err(exhausted) =
                     self.spend(Spending::Authorization, routes, &headers, arrival)
@@ -160,7 +166,7 @@ impl Front {
                     return budgets::retry_after(page, exhausted);
                 }
                 let query = request.uri().query().unwrap_or_default();
-                authorize::handle(server, query, &headers, arrival)
+                authorize::handle(server, query, &headers, arrival).await
             }
             Endpoint::Callback => {
                 let query = request.uri().query().unwrap_or_default();
@@ -219,7 +225,7 @@ fn is_failure(response: &Response) -> bool {
 /// What browsers visit is not open to other sites' pages (OAuth 2.1 §3.1); what clients call is.
 fn wrong_method(endpoint: &Endpoint, method: &Method, headers: &HeaderMap) -> Option<Response> {
     let (allowed, is_open): (&'static str, bool) = match endpoint {
-        Endpoint::Document(_) => ("GET, HEAD, OPTIONS", true),
+        Endpoint::Document(_) | Endpoint::ServerMetadata(_) => ("GET, HEAD, OPTIONS", true),
         Endpoint::Authorize | Endpoint::Callback => ("GET, HEAD", false),
         Endpoint::Consent => ("POST", false),
         Endpoint::Token | Endpoint::Register | Endpoint::Revoke => ("POST, OPTIONS", true),

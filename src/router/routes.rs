@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use percent_encoding::percent_decode_str;
 
+use crate::authorization_server::metadata::MetadataDocuments;
 use crate::authorization_server::{self, AuthorizationServer};
 use crate::oauth::PublicUrl;
 use crate::policy::Resource;
@@ -38,6 +39,8 @@ pub struct HostRoutes {
 pub enum Endpoint {
     /// A document that stands as long as the config.
     Document(Bytes),
+    /// Authorization server metadata: what it says of metadata documents changes with what is in reach.
+    ServerMetadata(MetadataDocuments),
     Authorize,
     Consent,
     Callback,
@@ -83,7 +86,7 @@ impl Routes {
     fn add_authorization_server(&mut self) {
         let server = &self.authorization_server;
         let issuer = &server.issuer;
-        let metadata = authorization_server::metadata::document(
+        let metadata = authorization_server::metadata::documents(
             issuer,
             &server.registration,
             &server.declared,
@@ -114,7 +117,7 @@ impl Routes {
             self.add(&issuer, format!("{}{path}", issuer.path()), endpoint);
         }
         for (url, path) in paths {
-            self.add(&url, path, Endpoint::Document(metadata.clone()));
+            self.add(&url, path, Endpoint::ServerMetadata(metadata.clone()));
         }
     }
 

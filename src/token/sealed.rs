@@ -16,6 +16,8 @@ pub struct Code {
     pub redirect_uri: [u8; 16],
     pub challenge: CodeChallenge,
     pub expires: Timestamp,
+    /// Whether the client wanted refresh tokens when it asked for the code.
+    pub refreshes: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,6 +45,6 @@ pub struct AccessToken {
     pub rules: [u8; 8],
 }
 
-pub const CODE: Kind<Code> = Kind::new("doorman_ac_", 1);
+pub const CODE: Kind<Code> = Kind::new("doorman_ac_", 2);
 pub const ACCESS_TOKEN: Kind<AccessToken> = Kind::new("doorman_at_", 1);
 pub const REFRESH_TOKEN: Kind<RefreshToken> = Kind::new("doorman_rt_", 1);

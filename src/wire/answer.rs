@@ -28,7 +28,7 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     with_type(status, HeaderValue::from_static("application/json"), bytes)
 }
 
-/// A document that never changes while the config stands: metadata. Open to every origin.
+/// A document that changes seldom, and then may be known late: metadata. Open to every origin.
 pub fn public_document(bytes: Bytes) -> Response {
     let mut response =
         with_type(StatusCode::OK, HeaderValue::from_static("application/json"), bytes);

@@ -19,7 +19,8 @@ export async function makeSealingKey({ folder }) {
 }
 
 /**
- * Start the doorman of `plan` in front of `upstream`. `under` is a command that runs it, such as valgrind.
+ * Start the doorman of `plan` in front of `upstream`. `under` is a command that runs it, such as valgrind;
+ * `registration` a stanza of its configuration, `env` variables that it finds besides PATH.
  * Ready when its health listener says so.
  */
 export async function startDoorman({
@@ -32,6 +33,8 @@ export async function startDoorman({
   scopes = [],
   logLevel = 'debug',
   under = [],
+  registration = {},
+  env = {},
 }) {
   const name = `doorman-${plan.port}`;
   const secret = `${folder}/${name}.client-secret`;
@@ -60,13 +63,14 @@ idp:
 sealing_keys:
   - { file: ${sealingKey} }
 tokens: { access_ttl: ${accessTtl} }
+registration: ${JSON.stringify(registration)}
 `,
   );
 
   const binary = process.env.MCP_DOORMAN_BIN;
   if (!binary) throw new Error('MCP_DOORMAN_BIN does not say where mcp-doorman is');
   const doorman = start(name, [...under, binary, 'serve', '--config', config], {
-    env: { PATH: process.env.PATH },
+    env: { PATH: process.env.PATH, ...env },
     log: `${folder}/${name}.log`,
   });
   const ready = async () => (await fetch(`http://127.0.0.1:${plan.healthPort}/readyz`)).status === 200;

@@ -15,13 +15,14 @@ use tracing::Dispatch;
 use url::Url;
 
 use crate::support::client::{Authorization, Client, metadata};
+use crate::support::document_host::no_internet;
 use crate::support::doorman::REDIRECT;
 use crate::support::exchange::{Door, Exchange, Request};
 
 async fn start(listen: &str) -> Result<Demo, DemoFault> {
     let settings = DemoSettings { listen: listen.parse().unwrap(), upstream: None };
     let (clock, chance, log) = (Clock::System, Chance::system(), Dispatch::none());
-    demo::start(settings, Surroundings { clock, chance, log }).await
+    demo::start(settings, Surroundings { clock, chance, log, internet: no_internet() }).await
 }
 
 async fn any_demo() -> Demo {

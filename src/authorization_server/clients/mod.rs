@@ -2,6 +2,7 @@
 
 mod assertion;
 pub mod declared;
+pub mod document;
 pub mod registered;
 
 use std::sync::Arc;
@@ -13,10 +14,14 @@ use http::header::AUTHORIZATION;
 use url::form_urlencoded;
 
 use crate::authorization_server::AuthorizationServer;
+use crate::authorization_server::clients::document::DocumentFault;
 use crate::authorization_server::error::Refused;
 use crate::clock::Timestamp;
 use crate::jose::KeySet;
-use crate::oauth::{ClientDigest, ErrorCode, RedirectUri, RegisteredRedirectUri, Scopes};
+use crate::oauth::redirect_uri::RedirectTarget;
+use crate::oauth::{
+    ClientDigest, ClientIdUrl, ErrorCode, RedirectUri, RegisteredRedirectUri, Scopes,
+};
 use crate::secret;
 use crate::wire::{Arrival, Form};
 
@@ -35,12 +40,23 @@ pub struct Client {
 }
 
 /// Who says that the client is what its name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KnownBy {
     /// The operator, in the configuration.
     Config,
     /// Only itself, when it registered.
     Registration(Timestamp),
+    /// A document at this host.
+    Document(String),
+}
+
+/// Why a `client_id` is nobody's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    #[error("the client is not registered here")]
+    NotRegistered,
+    #[error(transparent)]
+    Document(#[from] DocumentFault),
 }
 
 /// How a client proves at the token endpoint that it is itself.
@@ -64,10 +80,26 @@ impl Client {
     pub fn allowed(&self, scopes: &Scopes) -> Scopes {
         self.scopes.as_ref().map_or_else(|| scopes.clone(), |most| scopes.intersection(most))
     }
+
+    /// Whether every answer to it goes to the person's own machine, where any program can claim to be it.
+    pub fn is_only_local(&self) -> bool {
+        self.redirect_uris.iter().all(|registered| registered.target() != RedirectTarget::Web)
+    }
+}
+
+/// Who is `client_id`, before anything was issued to it? May have to ask whoever publishes its document.
+pub async fn ask(server: &AuthorizationServer, client_id: &str) -> Result<Client, Unknown> {
+    if ClientIdUrl::is_claimed_by(client_id) {
+        return Ok(server.documents.find(client_id).await?);
+    }
+    find(server, client_id).ok_or(Unknown::NotRegistered)
 }
 
 /// Who is `client_id`? `None` if nobody, or nobody any more by today's rules.
-pub fn find(server: &AuthorizationServer, client_id: &str) -> Option<Client> {
+fn find(server: &AuthorizationServer, client_id: &str) -> Option<Client> {
+    if ClientIdUrl::is_claimed_by(client_id) {
+        return server.documents.recognize(client_id);
+    }
     declared::find(&server.declared, client_id)
         .or_else(|| registered::open(&server.ring, &server.registration, client_id))
 }

@@ -3,6 +3,7 @@
 mod access;
 mod choice;
 mod clients;
+mod documents;
 mod identity_headers;
 mod idp;
 mod listen;

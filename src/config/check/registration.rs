@@ -1,6 +1,7 @@
 //! `registration:` which clients may register (RFC 7591), with which redirect URIs (RFC 8252 §7.1).
 
 use crate::authorization_server::RegistrationSettings;
+use crate::config::check::documents::{self, RawDocuments};
 use crate::config::field::{Field, Typed};
 use crate::config::problem::Reported;
 use crate::config::raw::registration::{EDITORS, RawRegistration};
@@ -10,11 +11,26 @@ pub(super) fn check(
     raw: RawRegistration,
     reading: &mut Reading,
 ) -> Result<RegistrationSettings, Reported> {
-    let dynamic = raw.dynamic.optional();
+    let dynamic = raw.dynamic.optional().map(|typed| typed.is_none_or(|typed| typed.value));
     let redirect_schemes = redirect_schemes(raw.redirect_schemes, reading);
+    let typed = RawDocuments {
+        support: raw.metadata_documents,
+        allowed_domains: raw.allowed_metadata_domains,
+        allow_private_hosts: raw.allow_private_metadata_hosts,
+        pinned: raw.pinned_documents,
+        probed: raw.probed_documents,
+    };
+    let documents = documents::check(
+        typed,
+        // What depends on a key that is wrong is checked as if that key had been left out.
+        dynamic.unwrap_or(true),
+        redirect_schemes.as_deref().unwrap_or_default(),
+        reading,
+    );
     Ok(RegistrationSettings {
-        dynamic: dynamic?.is_none_or(|typed| typed.value),
+        dynamic: dynamic?,
         redirect_schemes: redirect_schemes?,
+        documents: documents?,
     })
 }
 

@@ -92,7 +92,7 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
         tokens: root.stanza("tokens", "How long tokens last.", tokens::read, reading),
         registration: root.stanza(
             "registration",
-            "Which clients may register.",
+            "Which clients may become known here.",
             registration::read,
             reading,
         ),

@@ -231,6 +231,7 @@ fn the_examples_that_are_shown_are_accepted() {
             "/state/redis" => config["state"] = json!({ "redis": {} }),
             _ => {}
         }
+        config["registration"] = json!({});
         config["resources"][0]["access"] = json!([{ "groups": "staff" }]);
         config.pointer_mut(parent).unwrap()[name] = example.clone();
         assert!(loaded(&config.to_string()).is_ok(), "{path}");
@@ -267,8 +268,9 @@ fn the_example_names_its_schema() {
 const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.example/cb] }]";
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 53] = [
+const FOR_CHECK_ONLY: [&str; 57] = [
     "access_groups_without_claim",
+    "allowed_metadata_domains",
     "allowed_origins",
     "client_ids",
     "client_keys",
@@ -291,6 +293,9 @@ const FOR_CHECK_ONLY: [&str; 53] = [
     "issuer_with_a_query",
     "listen_same_port",
     "listen_without_port",
+    "pinned_documents",
+    "pinned_documents_while_off",
+    "probed_documents",
     "redirect_schemes",
     "refresh_shorter_than_access",
     "resource_not_absolute",

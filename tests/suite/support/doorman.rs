@@ -10,12 +10,14 @@ use http::{HeaderName, HeaderValue};
 use mcp_doorman::app::{self, Running, StartFault, Surroundings};
 use mcp_doorman::authorization_server::RegistrationSettings;
 use mcp_doorman::authorization_server::clients::declared::DeclaredClient;
+use mcp_doorman::authorization_server::clients::document::{DocumentSettings, Support};
 use mcp_doorman::chance::Chance;
 use mcp_doorman::clock::{Clock, ManualClock, Timestamp};
 use mcp_doorman::config::{self, Config, Environment, ResourceSettings};
 use mcp_doorman::grants::Lifetimes;
 use mcp_doorman::idp::{ClientAuthentication, IdpSettings};
 use mcp_doorman::oauth::{PublicUrl, Scopes};
+use mcp_doorman::outbound::Internet;
 use mcp_doorman::policy::{Access, AccessEntry};
 use mcp_doorman::proxy::IdentityHeaders;
 use mcp_doorman::seal::KeyMaterial;
@@ -30,6 +32,7 @@ use url::Url;
 
 use crate::support::browser::Browser;
 use crate::support::client::{Authorization, Client, Tokens, metadata};
+use crate::support::document_host::{DocumentHost, no_internet};
 use crate::support::exchange::{Door, Exchange, Request, Transcript};
 use crate::support::fake_idp::{CLIENT_ID, CLIENT_SECRET, FakeIdp};
 use crate::support::fake_mcp_server::FakeMcpServer;
@@ -72,6 +75,7 @@ pub struct Builder {
     scopes: &'static str,
     lifetimes: Lifetimes,
     registration: RegistrationSettings,
+    internet: Internet,
     clients: Vec<DeclaredClient>,
     client_authentication: ClientAuthentication,
     user_key: &'static str,
@@ -121,7 +125,16 @@ impl Doorman {
             registration: RegistrationSettings {
                 dynamic: true,
                 redirect_schemes: vec!["cursor".to_owned()],
+                documents: DocumentSettings {
+                    support: Support::Never,
+                    allowed_domains: None,
+                    allows_private_hosts: false,
+                    pinned: Vec::new(),
+                    probed: Vec::new(),
+                    probe_pause: MINUTE,
+                },
             },
+            internet: no_internet(),
             clients: Vec::new(),
             client_authentication: ClientAuthentication::Basic,
             user_key: "sub",
@@ -387,6 +400,17 @@ impl Builder {
         self
     }
 
+    /// Clients may be known by documents, which are fetched from `host` whatever their own says.
+    pub fn reading(mut self, host: &DocumentHost) -> Self {
+        self.internet = host.internet();
+        self.documents(|settings| settings.support = Support::Always)
+    }
+
+    pub fn documents(mut self, change: impl FnOnce(&mut DocumentSettings)) -> Self {
+        change(&mut self.registration.documents);
+        self
+    }
+
     /// More clients, as an operator declares them: entries of `clients:`, and what is in `/jwks.json`.
     pub fn declaring(mut self, clients: &str, keys: &Value) -> Self {
         let yaml = format!(
@@ -464,7 +488,12 @@ impl Builder {
         let config = self.config(idp.issuer());
         let log = CapturedLog::new();
         let dispatch = telemetry::log_to(&config.log, log.clone());
-        let surroundings = Surroundings { clock, chance: Chance::system(), log: dispatch };
+        let surroundings = Surroundings {
+            clock,
+            chance: Chance::system(),
+            log: dispatch,
+            internet: self.internet.clone(),
+        };
         let running = app::start(config.clone(), surroundings.clone()).await.unwrap();
         let (clock, upstream) = (self.clock, self.upstream);
         let said = Transcript::default();

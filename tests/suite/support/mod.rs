@@ -3,6 +3,7 @@
 pub mod assertion;
 pub mod browser;
 pub mod client;
+pub mod document_host;
 pub mod doorman;
 pub mod exchange;
 pub mod fake_idp;
