@@ -7,6 +7,8 @@ pub mod generations;
 mod recheck;
 pub mod revocations;
 pub mod row;
+#[cfg(test)]
+mod set_up;
 pub mod vouch;
 
 use std::sync::Arc;
@@ -348,119 +350,14 @@ const MOST_TRIES: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
     use super::*;
-    use crate::clock::ManualClock;
-    use crate::idp::Identity;
-    use crate::oauth::PublicUrl;
-    use crate::seal::KeyMaterial;
-    use crate::secret;
-    use crate::store::{Answer, Cursor, Followed, Key, MemoryStore, Record};
-
-    /// A store where somebody else is always quicker.
-    #[derive(Debug)]
-    struct AlwaysLost(MemoryStore);
-
-    impl Store for AlwaysLost {
-        fn read<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Record>> {
-            self.0.read(key)
-        }
-
-        fn put<'a>(&'a self, key: &'a Key, value: String, until: Timestamp) -> Answer<'a, ()> {
-            self.0.put(key, value, until)
-        }
-
-        fn take<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Record>> {
-            self.0.take(key)
-        }
-
-        fn create<'a>(
-            &'a self,
-            key: &'a Key,
-            value: String,
-            until: Timestamp,
-        ) -> Answer<'a, Created> {
-            self.0.create(key, value, until)
-        }
-
-        fn swap<'a>(
-            &'a self,
-            _: &'a Key,
-            _: Version,
-            _: String,
-            _: Timestamp,
-            _: Reach,
-        ) -> Answer<'a, Swap> {
-            Box::pin(async { Ok(Swap::Lost) })
-        }
-
-        fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, ()> {
-            self.0.delete(key)
-        }
-
-        fn list<'a>(&'a self, kind: &'static str) -> Answer<'a, Vec<Record>> {
-            self.0.list(kind)
-        }
-
-        fn append<'a>(
-            &'a self,
-            log: &'static str,
-            entry: String,
-            until: Timestamp,
-        ) -> Answer<'a, ()> {
-            self.0.append(log, entry, until)
-        }
-
-        fn follow<'a>(&'a self, log: &'static str, after: Cursor) -> Answer<'a, Followed> {
-            self.0.follow(log, after)
-        }
-    }
-
-    const GRANT: GrantId = GrantId::new([7; 16]);
-
-    fn clock() -> Clock {
-        Clock::Manual(ManualClock::starting_at(Timestamp::from_seconds(1_790_000_000)))
-    }
-
-    fn replica_on(store: Arc<dyn Store>, clock: &Clock) -> Grants {
-        let key = URL_SAFE_NO_PAD.encode(secret::sha256(b"this deployment"));
-        let key = KeyMaterial::parse(&key).unwrap();
-        let issuer = PublicUrl::parse("https://tools.example.com").unwrap();
-        let lifetimes = Lifetimes {
-            access: Duration::from_hours(1),
-            refresh: Duration::from_hours(24),
-            grant: Duration::from_hours(240),
-            recheck_after: Duration::from_hours(1),
-            recheck_grace: Duration::from_hours(1),
-        };
-        let ring = Arc::new(KeyRing::new(&key, &[], &issuer).unwrap());
-        let revocations = Arc::new(Revocations::new(clock.clone()));
-        Grants::new(store, ring, revocations, lifetimes, clock.clone(), Handle::current())
-    }
-
-    /// With one grant, whose code has just been sent.
-    async fn grants_in(store: Arc<dyn Store>, clock: &Clock) -> Grants {
-        let grants = replica_on(store, clock);
-        let person = Identity { key: "alice-7f3a".to_owned(), email: None, groups: Vec::new() };
-        let new = NewGrant {
-            id: GRANT,
-            login: LoggedIn { person, refresh_token: None },
-            client: ClientDigest::of("doorman_ci_x"),
-            resource: "https://tools.example.com/mcp".to_owned(),
-            scopes: Scopes::default(),
-        };
-        grants.create(new).await.unwrap();
-        grants
-    }
+    use crate::grants::set_up::{FirmIdp, GRANT, SetUp, StoreConduct};
 
     /// The row may still be live, so nobody may be told that it is not; its tokens are refused anyway.
     #[tokio::test]
     async fn an_end_that_could_not_be_written_is_no_success_and_revokes_all_the_same() {
-        let clock = clock();
-        let store = Arc::new(AlwaysLost(MemoryStore::new(clock.clone())));
-        let grants = grants_in(store, &clock).await;
+        let SetUp { grants, store, .. } = SetUp::with_code(None).await;
+        store.conduct(StoreConduct::LosesSwaps);
         assert!(!grants.revocations.contains(GRANT));
 
         let ended = grants.end(GRANT).await;
@@ -472,9 +369,8 @@ mod tests {
     /// A replay that could not be punished must not look as if it had been.
     #[tokio::test]
     async fn a_redemption_that_loses_and_cannot_end_the_grant_says_so() {
-        let clock = clock();
-        let store = Arc::new(AlwaysLost(MemoryStore::new(clock.clone())));
-        let grants = grants_in(store, &clock).await;
+        let SetUp { grants, store, .. } = SetUp::with_code(None).await;
+        store.conduct(StoreConduct::LosesSwaps);
 
         assert_eq!(grants.redeem(GRANT).await, Err(RedeemFault::Store(StoreFault)));
         assert!(grants.revocations.contains(GRANT));
@@ -482,10 +378,8 @@ mod tests {
 
     #[tokio::test]
     async fn every_replica_learns_of_an_ending() {
-        let clock = clock();
-        let store = Arc::new(MemoryStore::new(clock.clone()));
-        let here = grants_in(store.clone(), &clock).await;
-        let there = replica_on(store, &clock);
+        let SetUp { grants: here, .. } = SetUp::with_code(None).await;
+        let there = here.replica();
         let begun = there.follow_endings(Cursor::START).await.unwrap();
 
         here.end(GRANT).await.unwrap();
@@ -495,16 +389,14 @@ mod tests {
         assert!(there.revocations.contains(GRANT));
         assert_eq!(there.follow_endings(next).await, Ok(next));
         // One that starts later reads it from the beginning.
-        let late = replica_on(Arc::clone(&here.store), &clock);
+        let late = here.replica();
         late.follow_endings(Cursor::START).await.unwrap();
         assert!(late.revocations.contains(GRANT));
     }
 
     #[tokio::test]
     async fn an_ended_grant_keeps_its_row_for_late_replays() {
-        let clock = clock();
-        let store = Arc::new(MemoryStore::new(clock.clone()));
-        let grants = grants_in(store, &clock).await;
+        let SetUp { grants, .. } = SetUp::with_code(None).await;
         grants.redeem(GRANT).await.unwrap();
 
         grants.end(GRANT).await.unwrap();
@@ -512,5 +404,34 @@ mod tests {
         assert_eq!(grants.read(GRANT).await.unwrap().unwrap().grant.state, GrantState::Ended);
         assert!(grants.revocations.contains(GRANT));
         assert_eq!(grants.redeem(GRANT).await, Err(RedeemFault::Unknown));
+    }
+
+    /// The store lost its last writes, perhaps that somebody had to go: the IdP's word of a minute ago is
+    /// not enough for a token that the row does not know.
+    #[tokio::test]
+    async fn a_token_that_the_row_does_not_know_is_asked_about_first() {
+        let SetUp { grants, clock, .. } = SetUp::live("T1").await;
+        let firm =
+            FirmIdp::saying(200, r#"{"access_token":"a","refresh_token":"T2"}"#, &clock).await;
+
+        let read = grants.read(GRANT).await.unwrap().unwrap();
+        let known = grants.advance(&firm.idp, read, 1).await.unwrap();
+        assert_eq!((known.generations.newest(), firm.asked()), (2, 0), "known, and young enough");
+        let read = grants.read(GRANT).await.unwrap().unwrap();
+        let ahead = grants.advance(&firm.idp, read, 9).await.unwrap();
+
+        assert_eq!((ahead.generations.newest(), firm.asked()), (10, 1));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_neither_the_row_nor_the_idp_knows_ends_the_grant() {
+        let SetUp { grants, clock, .. } = SetUp::live("T1").await;
+        let firm = FirmIdp::saying(400, r#"{"error":"invalid_grant"}"#, &clock).await;
+
+        let read = grants.read(GRANT).await.unwrap().unwrap();
+        let ahead = grants.advance(&firm.idp, read, 9).await;
+
+        assert_eq!(ahead, Err(AdvanceFault::Ended));
+        assert!(grants.revocations.contains(GRANT));
     }
 }

@@ -127,3 +127,44 @@ const LONGEST_WAIT: Duration = Duration::from_secs(40);
 
 /// At the same time. A provider's budget for one application is not large.
 pub(super) const MOST_RECHECKS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::idp::{ClientAuthentication, IdpSettings};
+    use crate::outbound::IdpConnection;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
+
+    fn idp() -> Idp {
+        let settings = IdpSettings {
+            issuer: "http://127.0.0.1:9".to_owned(),
+            client_id: String::new(),
+            client_secret: None,
+            client_authentication: ClientAuthentication::Basic,
+            scopes: Vec::new(),
+            authorization_parameters: Vec::new(),
+            user_key: Vec::new(),
+            groups_claim: String::new(),
+        };
+        let connection = IdpConnection::to(&settings.issuer).unwrap();
+        let clock = Clock::Manual(ManualClock::starting_at(NOW));
+        Idp::new(settings, String::new(), connection, clock)
+    }
+
+    /// It did not answer while our clock was ten days ahead: that silences nobody for ten days.
+    #[test]
+    fn a_silence_from_the_future_is_none() {
+        let idp = idp();
+        let until = |time: Timestamp| idp.silent_until.store(time.seconds(), Ordering::Relaxed);
+
+        until(NOW.after(SILENCE));
+        assert!(idp.is_silent());
+        until(NOW);
+        assert!(!idp.is_silent());
+        until(NOW.after(Duration::from_hours(240)));
+
+        assert!(!idp.is_silent());
+    }
+}

@@ -1,13 +1,20 @@
 //! Asking the IdP again: who leaves is out within the hour, and an IdP that is down, or that no longer
 //! knows us, logs nobody out.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
 use mcp_doorman::policy::AccessEntry;
 use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::support::doorman::{DAY, Doorman, HOUR, Login, MINUTE};
 use crate::support::exchange::Exchange;
 use crate::support::fake_idp::{Conduct, Person};
 use crate::support::fake_mcp_server::FakeMcpServer;
+use crate::support::soon;
 
 async fn start() -> Doorman {
     Doorman::in_front_of(FakeMcpServer::start().await).start().await
@@ -15,8 +22,7 @@ async fn start() -> Doorman {
 
 /// How often the IdP was asked about somebody again.
 fn rechecks(doorman: &Doorman) -> usize {
-    let asked = doorman.idp().asked("/token");
-    asked.iter().filter(|asked| asked.parameters["grant_type"] == "refresh_token").count()
+    doorman.idp().refreshes()
 }
 
 async fn refresh(doorman: &Doorman, login: &mut Login) -> Exchange {
@@ -132,10 +138,75 @@ async fn an_idp_that_is_down_logs_nobody_out() {
 /// An error is an answer: somebody is there, and what they say of one person they need not say of another.
 #[tokio::test]
 async fn an_error_about_one_person_spares_nobody_else_the_question() {
+    let mut seen = 0;
+    for conduct in [
+        Conduct::TokenEndpointFails,
+        Conduct::TokenEndpointAnswersHtml,
+        Conduct::OurSecretExpired,
+        Conduct::RefusesRefresh("temporarily_unavailable"),
+        Conduct::BadSignature,
+    ] {
+        let doorman = start().await;
+        let (mut other, mut leaver) = (doorman.log_in().await, doorman.log_in().await);
+        doorman.later(40 * MINUTE);
+        doorman.idp().conduct(conduct);
+        refresh(&doorman, &mut other).await.assert_status(200);
+        doorman.idp().conduct(Conduct::RefusesRefresh("invalid_grant"));
+
+        let answer = refresh(&doorman, &mut leaver).await;
+
+        assert_eq!(rechecks(&doorman), 2, "{conduct:?}");
+        answer.assert_error(400, "invalid_grant");
+        seen += 1;
+    }
+    assert_eq!(seen, 5);
+}
+
+/// Half a day with a grant that the IdP chokes on, whose client asks just before everybody else does.
+#[tokio::test]
+async fn a_grant_that_the_idp_chokes_on_starves_no_other() {
+    let doorman = start().await;
+    let (mut broken, mut good) = (doorman.log_in().await, doorman.log_in().await);
+
+    for round in 1..=14 {
+        doorman.later(HOUR);
+        doorman.idp().conduct(Conduct::TokenEndpointFails);
+        refresh(&doorman, &mut broken).await;
+        doorman.idp().conduct(Conduct::Honest);
+        let answer = refresh(&doorman, &mut good).await;
+
+        assert_eq!(answer.assert_status(200).json()["expires_in"], 3595, "round {round}");
+        assert_eq!(rechecks(&doorman), 2 * round);
+    }
+}
+
+/// Nobody was asked about this person, and the IdP's last word still holds: they get what is left of it.
+#[tokio::test]
+async fn an_idp_that_was_silent_about_another_lengthens_nothing() {
     let doorman = start().await;
     let (mut other, mut leaver) = (doorman.log_in().await, doorman.log_in().await);
     doorman.later(40 * MINUTE);
-    doorman.idp().conduct(Conduct::TokenEndpointFails);
+    doorman.idp().conduct(Conduct::TokenEndpointHangsUp);
+    refresh(&doorman, &mut other).await.assert_status(200);
+
+    let answer = refresh(&doorman, &mut leaver).await;
+    assert_eq!(answer.assert_status(200).json()["expires_in"], 20 * 60 - 5);
+    assert_eq!(rechecks(&doorman), 1);
+    doorman.later(20 * MINUTE);
+
+    doorman.call(&leaver.tokens.access).await.assert_status(401);
+    doorman.idp().conduct(Conduct::RefusesRefresh("invalid_grant"));
+    refresh(&doorman, &mut leaver).await.assert_error(400, "invalid_grant");
+}
+
+/// What is too large to be read is no silence either.
+#[tokio::test]
+async fn a_huge_answer_about_one_person_spares_nobody_else_the_question() {
+    let doorman = start().await;
+    let (mut other, mut leaver) = (doorman.log_in().await, doorman.log_in().await);
+    doorman.later(40 * MINUTE);
+    let groups: Vec<String> = (0..20_000).map(|n| format!("department-{n:06}")).collect();
+    doorman.idp().sign_in(Person { groups: json!(groups), ..Person::alice() });
     refresh(&doorman, &mut other).await.assert_status(200);
     doorman.idp().conduct(Conduct::RefusesRefresh("invalid_grant"));
 
@@ -171,8 +242,11 @@ async fn an_idp_that_just_failed_is_left_alone_for_a_moment() {
     for login in &mut logins {
         refresh(&doorman, login).await.assert_status(200);
     }
-
     assert_eq!(rechecks(&doorman), 1);
+    doorman.later(Duration::from_secs(10));
+    refresh(&doorman, &mut logins[0]).await.assert_status(200);
+
+    assert_eq!(rechecks(&doorman), 2);
 }
 
 #[tokio::test]
@@ -206,6 +280,128 @@ async fn parallel_refreshes_ask_the_idp_once() {
         doorman.call(&answer.tokens().access).await.assert_status(200);
     }
     assert_eq!(rechecks(&doorman), 1);
+}
+
+/// Twenty wait for a slow IdP, and the clock is set forward by more than a lease holds.
+#[tokio::test]
+async fn who_comes_while_the_idp_is_asked_waits_for_the_same_answer() {
+    let doorman = Arc::new(start().await);
+    let login = doorman.log_in().await;
+    doorman.later(40 * MINUTE);
+    doorman.idp().hold_refreshes();
+    let mut waiting = JoinSet::new();
+    for _ in 0..20 {
+        let (doorman, client) = (Arc::clone(&doorman), login.client.clone());
+        let token = login.tokens.refresh.clone();
+        waiting.spawn(async move { doorman.refresh(&client, &token).await });
+    }
+    doorman.idp().until_refreshed().await;
+    others_are_served(&doorman).await;
+    doorman.later(2 * MINUTE);
+    others_are_served(&doorman).await;
+
+    doorman.idp().release_refreshes();
+    let answers = soon("an answer for everyone", waiting.join_all()).await;
+
+    assert_eq!(answers.len(), 20);
+    for answer in answers {
+        doorman.call(&answer.tokens().access).await.assert_status(200);
+    }
+    assert_eq!(rechecks(&doorman), 1);
+}
+
+/// Whoever came before these has been served too, or waits.
+async fn others_are_served(doorman: &Doorman) {
+    for _ in 0..50 {
+        doorman.get("/.well-known/oauth-authorization-server").await.assert_status(200);
+    }
+}
+
+/// What the client is told counts from when it is told.
+#[tokio::test]
+async fn a_slow_idp_takes_nothing_from_the_time_that_a_client_was_told() {
+    let doorman = start().await;
+    let login = doorman.log_in().await;
+    doorman.later(40 * MINUTE);
+    doorman.idp().hold_refreshes();
+
+    let (answer, ()) = tokio::join!(doorman.refresh(&login.client, &login.tokens.refresh), async {
+        doorman.idp().until_refreshed().await;
+        doorman.later(Duration::from_secs(9));
+        doorman.idp().release_refreshes();
+    });
+
+    let told = answer.assert_status(200).json()["expires_in"].as_u64().unwrap();
+    doorman.later(Duration::from_secs(told));
+    doorman.call(&answer.tokens().access).await.assert_status(200);
+}
+
+/// Refresh, and hang up as soon as the IdP has spent its old refresh token.
+async fn hang_up_while_asked(doorman: &Doorman, login: &Login) {
+    doorman.idp().hold_refreshes();
+    tokio::select! {
+        answer = doorman.refresh(&login.client, &login.tokens.refresh) => panic!("{answer}"),
+        () = doorman.idp().until_refreshed() => {}
+    }
+}
+
+/// The IdP's new refresh token is kept, and nothing stands in the way of the next one who asks.
+#[tokio::test]
+async fn a_client_that_hangs_up_while_the_idp_is_asked_loses_nothing() {
+    let doorman = start().await;
+    let mut login = doorman.log_in().await;
+    doorman.later(40 * MINUTE);
+
+    hang_up_while_asked(&doorman, &login).await;
+    others_are_served(&doorman).await;
+    doorman.idp().release_refreshes();
+    let again = refresh(&doorman, &mut login).await;
+
+    assert_eq!(again.assert_status(200).json()["expires_in"], 3595);
+    assert_eq!(rechecks(&doorman), 1);
+    doorman.later(HOUR);
+    let next = refresh(&doorman, &mut login).await;
+    assert_eq!(next.assert_status(200).json()["expires_in"], 3595);
+    assert_eq!(rechecks(&doorman), 2);
+}
+
+/// The same with a process that is to stop: what the IdP is about to say must get into the store.
+#[tokio::test]
+async fn a_process_that_is_to_stop_waits_for_the_idp() {
+    let doorman = start().await;
+    let login = doorman.log_in().await;
+    doorman.later(40 * MINUTE);
+    hang_up_while_asked(&doorman, &login).await;
+    let idp = doorman.idp().clone();
+
+    let mut stopping = pin!(doorman.stop());
+    let early = timeout(Duration::from_millis(500), &mut stopping).await;
+    assert!(early.is_err(), "stopped while the IdP was still answering");
+    idp.release_refreshes();
+
+    soon("a stop", stopping).await;
+}
+
+/// It is good although the rest of the answer is not: the one before it has been spent.
+#[tokio::test]
+async fn a_new_refresh_token_beside_an_odd_answer_is_kept() {
+    let mut seen = 0;
+    for conduct in [Conduct::NoAccessTokenAtRefresh, Conduct::ErrorBesideRefreshToken] {
+        let doorman = start().await;
+        let mut login = doorman.log_in().await;
+        doorman.later(HOUR);
+        doorman.idp().conduct(conduct);
+        refresh(&doorman, &mut login).await.assert_status(200);
+        doorman.idp().conduct(Conduct::Honest);
+
+        doorman.later(HOUR);
+        let answer = refresh(&doorman, &mut login).await;
+
+        assert_eq!(answer.assert_status(200).json()["expires_in"], 3595, "{conduct:?}");
+        assert_eq!(rechecks(&doorman), 2, "{conduct:?}");
+        seen += 1;
+    }
+    assert_eq!(seen, 2);
 }
 
 /// The client comes back hours after an answer that it never saw.

@@ -109,6 +109,10 @@ pub enum Conduct {
     KeepsRefreshToken,
     /// A refresh brings no ID token (OIDC Core §12.2 allows it).
     NoIdTokenAtRefresh,
+    /// A refresh brings a new refresh token, and no access token.
+    NoAccessTokenAtRefresh,
+    /// A refresh brings an error, and a new refresh token beside it.
+    ErrorBesideRefreshToken,
     /// 1,800 characters, as Entra's.
     LongRefreshToken,
     /// The person has left, or must log in again.
@@ -136,6 +140,7 @@ struct Inner {
     state: Mutex<State>,
     asked: watch::Sender<Vec<Asked>>,
     discovery: watch::Sender<Discovery>,
+    are_refreshes_held: watch::Sender<bool>,
 }
 
 /// What becomes of a request for the discovery document.
@@ -178,8 +183,15 @@ impl FakeIdp {
             issued: Vec::new(),
         };
         let asked = watch::Sender::new(Vec::new());
-        let discovery = watch::Sender::new(Discovery::Answered);
-        let inner = Arc::new(Inner { issuer, clock, state: Mutex::new(state), asked, discovery });
+        let inner = Inner {
+            issuer,
+            clock,
+            state: Mutex::new(state),
+            asked,
+            discovery: watch::Sender::new(Discovery::Answered),
+            are_refreshes_held: watch::Sender::new(false),
+        };
+        let inner = Arc::new(inner);
         tokio::spawn(listen(listener, inner.clone()));
         Self { inner }
     }
@@ -207,6 +219,15 @@ impl FakeIdp {
         self.inner.discovery.send_replace(Discovery::Failing);
     }
 
+    /// From now on a refresh is done, its refresh token is spent, and the answer waits.
+    pub fn hold_refreshes(&self) {
+        self.inner.are_refreshes_held.send_replace(true);
+    }
+
+    pub fn release_refreshes(&self) {
+        self.inner.are_refreshes_held.send_replace(false);
+    }
+
     pub fn conduct(&self, conduct: Conduct) {
         self.inner.state.lock().unwrap().conduct = conduct;
     }
@@ -221,6 +242,18 @@ impl FakeIdp {
         asked.iter().filter(|asked| asked.path == path).cloned().collect()
     }
 
+    /// How often it was asked about somebody again.
+    pub fn refreshes(&self) -> usize {
+        refreshes(&self.inner.asked.borrow())
+    }
+
+    /// Wait until it has been asked about somebody again.
+    pub async fn until_refreshed(&self) {
+        let mut asked = self.inner.asked.subscribe();
+        let refresh = asked.wait_for(|asked| refreshes(asked) > 0);
+        soon("a refresh at the IdP", refresh).await.unwrap();
+    }
+
     /// Every code and token that was handed out so far.
     pub fn issued(&self) -> Vec<String> {
         self.inner.state.lock().unwrap().issued.clone()
@@ -231,6 +264,13 @@ impl FakeIdp {
         let mut asked = self.inner.asked.subscribe();
         soon("a request to the IdP", asked.changed()).await.unwrap();
     }
+}
+
+fn refreshes(asked: &[Asked]) -> usize {
+    let is_refresh = |asked: &&Asked| {
+        asked.path == "/token" && asked.parameters["grant_type"] == "refresh_token"
+    };
+    asked.iter().filter(is_refresh).count()
 }
 
 async fn listen(listener: TcpListener, idp: Arc<Inner>) {
@@ -275,7 +315,14 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
             Ok(json_answer(200, &published_keys(conduct)))
         }
         ("GET", "/authorize") => Ok(authorize(&idp, &parameters)),
-        ("POST", "/token") => token(&idp, &head.headers, &parameters),
+        ("POST", "/token") => {
+            let answer = token(&idp, &head.headers, &parameters);
+            if parameters["grant_type"] == "refresh_token" {
+                let mut are_held = idp.are_refreshes_held.subscribe();
+                are_held.wait_for(|are_held| !are_held).await.unwrap();
+            }
+            answer
+        }
         _ => Ok(json_answer(404, &json!({ "error": "not_found" }))),
     }
 }
@@ -400,6 +447,16 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
         let refresh_token = format!("canary-idp-refresh-{}{}", random_text(), "x".repeat(padding));
         state.refresh_tokens.insert(refresh_token.clone());
         answer["refresh_token"] = json!(refresh_token);
+    }
+    let fields = answer.as_object_mut().unwrap();
+    match conduct {
+        Conduct::NoAccessTokenAtRefresh if is_refresh => {
+            fields.remove("access_token");
+        }
+        Conduct::ErrorBesideRefreshToken if is_refresh => {
+            fields.insert("error".to_owned(), json!("temporarily_unavailable"));
+        }
+        _ => {}
     }
     match conduct {
         Conduct::NoIdToken => {}
