@@ -49,7 +49,7 @@ describe('clients with a metadata document', { concurrency: 1 }, () => {
   it('find that documents are supported, because theirs can be fetched', async () => {
     await until('it is advertised', isAdvertised);
 
-    assert.match(house.doorman.log(), /documents are advertised/);
+    await until('the log says so', () => /documents are advertised/.test(house.doorman.log()));
     assert.equal(documents.asked.length, 1);
     const { method, headers } = documents.asked[0];
     assert.equal(method, 'GET');

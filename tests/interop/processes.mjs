@@ -1,5 +1,6 @@
 // Processes, ports and waiting. Whatever is started here is stopped here, by its own process id.
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import net from 'node:net';
@@ -86,14 +87,24 @@ export async function until(what, check, { seconds = 30, process } = {}) {
   throw new Error(`waited ${seconds} s in vain: ${what}`, { cause });
 }
 
-/** A port of 127.0.0.1 that was free a moment ago. */
+/**
+ * A port of 127.0.0.1 that was free a moment ago. Below those that the system gives away by itself: one of
+ * these could be gone to some connection before it is used.
+ */
 export async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (;;) {
+    const port = randomInt(10_000, 32_000);
+    const server = net.createServer().listen(port, '127.0.0.1');
+    try {
+      await once(server, 'listening');
+    } catch (error) {
+      if (error.code === 'EADDRINUSE') continue;
+      throw error;
+    }
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
 
 function attempt(action) {
