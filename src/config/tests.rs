@@ -39,6 +39,9 @@ fn environment() -> Environment {
         .with_variable("DOORMAN_PREVIOUS_SEALING_KEY", &key("previous"))
         .with_file("/run/secrets/idp/client-secret", "s3cr3t from a file\n")
         .with_file("/run/secrets/doorman/sealing-key", key("current") + "\n")
+        // Where the example and the README have them.
+        .with_file("/run/secrets/mcp-doorman/client-secret", "s3cr3t from a file\n")
+        .with_file("/run/secrets/mcp-doorman/sealing-key", key("current") + "\n")
         .with_file("/run/secrets/empty", "\n")
         .with_file("/run/secrets/short", STANDARD.encode("s3cr3t but short"))
         .with_file("/run/secrets/not-encoded", "s3cr3t that was typed by hand!")

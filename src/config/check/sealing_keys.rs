@@ -15,7 +15,7 @@ pub(super) fn check(
     let sources = field.required(
         &mut reading.problems,
         "it seals everything that is handed out, so it can't be made up at each start",
-        "add sealing_keys: [{ file: /run/secrets/doorman/sealing-key }], made by `mcp-doorman key`",
+        "add sealing_keys: [{ file: /run/secrets/mcp-doorman/sealing-key }], made by `mcp-doorman key`",
     )?;
     if sources.value.is_empty() {
         return Err(reading.tell(sources.problem("is an empty list", MAKE_ONE)));

@@ -50,7 +50,7 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             values::TEXT.with_example("[::]:8080"),
             reading,
         ),
-        health_listen: root.stanza("health", "Probes and metrics.", read_health, reading),
+        health_listen: root.stanza("health", "Where probes are answered.", read_health, reading),
         workers: root.ask(
             "workers",
             "Threads that serve, 1 to 256. Default: one per processor that the container may use.",
@@ -108,7 +108,7 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
 fn read_health(stanza: &mut Stanza, reading: &mut Reading) -> Field<String> {
     stanza.ask(
         "listen",
-        "For probes and metrics; not for the world. Default: \"[::]:9090\", or 0.0.0.0:9090 where there is no IPv6.",
+        "For probes; not for the world. Default: \"[::]:9090\", or 0.0.0.0:9090 where there is no IPv6.",
         values::TEXT.with_example("[::]:9090"),
         reading,
     )
