@@ -195,6 +195,32 @@ fn secrets_come_without_the_newline_at_their_end() {
 }
 
 #[test]
+fn without_secrets_everything_else_is_checked() {
+    let elsewhere = |yaml: &str| {
+        let environment = Environment::empty().without_secrets().with_file("config.yaml", yaml);
+        load(Path::new("config.yaml"), &environment)
+    };
+    let yaml = minimal_and("  client_secret: { env: IDP_CLIENT_SECRET }");
+
+    let config = elsewhere(&yaml).unwrap();
+    assert!(config.sealing_keys.is_empty() && config.idp.client_secret.is_none());
+    // What stands in the file itself is looked at.
+    for (wrong, told) in [
+        (yaml.replace("tools.example.com", "tools.example.com:x"), "resources[0].url"),
+        (yaml.replace("{ file: /run/secrets/doorman/sealing-key }", ""), "sealing_keys"),
+        (yaml.replace("{ env: IDP_CLIENT_SECRET }", "{ insecure_inline: \" \" }"), "is empty"),
+        (yaml.replace("{ env: IDP_CLIENT_SECRET }", "hunter2"), "where the secret comes from"),
+    ] {
+        let problems = elsewhere(&wrong).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems}");
+        assert!(problems.to_string().contains(told), "{problems}");
+    }
+    // With secrets, these are missed.
+    let there = Environment::empty().with_file("config.yaml", yaml);
+    assert_eq!(load(Path::new("config.yaml"), &there).unwrap_err().len(), 2);
+}
+
+#[test]
 fn a_sealing_key_that_every_user_may_read_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sealing-key");
