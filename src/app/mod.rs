@@ -23,7 +23,7 @@ use crate::outbound::Internet;
 use crate::outbound::idp::NoConnection;
 use crate::pages::BrokenTemplate;
 use crate::protected_resource::NotReady;
-use crate::proxy::Upstream;
+use crate::proxy::{OddAnswers, Upstream};
 use crate::router::Front;
 use crate::seal::SealFault;
 use crate::server::{self, Deadlines, DrainSettings, Drained, Listener, WorkerSettings};
@@ -155,10 +155,10 @@ fn serve_public(
     front: Front,
     log: &Dispatch,
 ) -> Result<server::Running, StartFault> {
-    let front = Arc::new(front);
+    let (front, odd_answers) = (Arc::new(front), Arc::new(OddAnswers::default()));
     // Each worker has its own connections to the upstream, and its own count of references to all this.
     let make_handler = move || {
-        let worker = Arc::new((Arc::clone(&front), Upstream::new()));
+        let worker = Arc::new((Arc::clone(&front), Upstream::new(Arc::clone(&odd_answers))));
         move |request, peer| {
             let worker = Arc::clone(&worker);
             async move { worker.0.answer(&worker.1, request, peer).await }

@@ -122,7 +122,8 @@ pub fn unavailable() -> Problem {
         status: StatusCode::SERVICE_UNAVAILABLE,
         title: "Signing in is not possible right now",
         what: "The service that checks who you are does not answer.".to_owned(),
-        advice: "Wait a minute and load this page again. What you are signed in to keeps working.",
+        advice: "Wait a minute, then go back to your application and start again from there. What \
+                 you are signed in to keeps working.",
         link: None,
     }
 }

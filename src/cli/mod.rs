@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::chance::Chance;
+use crate::cli::check::Place;
 use crate::cli::try_it::TryArguments;
 
 /// Puts OAuth in front of an MCP server that knows nothing of it.
@@ -50,6 +51,9 @@ struct CheckArguments {
     /// Print the JSON Schema of a config file instead, for editors.
     #[arg(long, conflicts_with = "config")]
     schema: bool,
+    /// Don't look for the secrets: they are on another machine. Everything else is checked.
+    #[arg(long, conflicts_with = "schema")]
+    without_secrets: bool,
 }
 
 impl Cli {
@@ -59,7 +63,14 @@ impl Cli {
             Command::Key => key::run(Chance::system()),
             Command::Serve(argument) => serve::run(&argument.config),
             Command::Check(arguments) if arguments.schema => check::show_schema(),
-            Command::Check(arguments) => check::run(&arguments.file.config),
+            Command::Check(arguments) => {
+                let place = if arguments.without_secrets {
+                    Place::WithoutSecrets
+                } else {
+                    Place::WithSecrets
+                };
+                check::run(&arguments.file.config, place)
+            }
         }
     }
 }

@@ -1,16 +1,20 @@
 //! `mcp-doorman try`: the whole thing on this machine, with nothing to configure.
 
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use serde_json::json;
 use tokio::runtime::Builder;
+use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 
 use crate::app::Surroundings;
 use crate::chance::Chance;
 use crate::cli::stop::StopSignals;
-use crate::cli::{BAD_CONFIG, FAILED, complain, say};
+use crate::cli::{BAD_CONFIG, FAILED, complain};
 use crate::clock::Clock;
 use crate::demo::{self, Demo, DemoFault, DemoSettings};
 use crate::outbound::Internet;
@@ -41,8 +45,13 @@ pub fn run(arguments: &TryArguments) -> ExitCode {
 }
 
 async fn show(arguments: &TryArguments) -> ExitCode {
-    let log = LogSettings { format: LogFormat::Text, level: LogLevel::Info };
-    let log = telemetry::log_to(&log, Standard::Error);
+    // Each request that goes through is a line of `debug`.
+    let log = LogSettings { format: LogFormat::Text, level: LogLevel::Debug };
+    // What is logged while it starts is about a config that nobody wrote.
+    let explained = Arc::new(AtomicBool::new(false));
+    let is_explained = Arc::clone(&explained);
+    let writer = Standard::Error.with_filter(move |_| is_explained.load(Ordering::Relaxed));
+    let log = telemetry::log_to(&log, writer);
     let Ok(mut signals) = StopSignals::listen() else {
         complain(&"mcp-doorman try: can't start: signals can't be received");
         return ExitCode::from(FAILED);
@@ -64,14 +73,22 @@ async fn show(arguments: &TryArguments) -> ExitCode {
             return ExitCode::from(exit_code(&fault));
         }
     };
-    if arguments.json {
-        say(&in_json(&demo));
-    } else {
-        say(&explanation(&demo));
+    let text = if arguments.json { in_json(&demo) } else { explanation(&demo) };
+    if let Err(error) = tell(&text) {
+        complain(&format!("mcp-doorman try: the password can't be told: standard output: {error}"));
+        return ExitCode::from(FAILED);
     }
+    explained.store(true, Ordering::Relaxed);
     signals.asked().await;
     // Nobody depends on a demo: what is under way ends with it.
     ExitCode::SUCCESS
+}
+
+/// Unlike `say`: what nobody was told nobody can use.
+fn tell(text: &str) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "{text}")?;
+    out.flush()
 }
 
 fn exit_code(fault: &DemoFault) -> u8 {
@@ -114,11 +131,16 @@ fn in_json(demo: &Demo) -> String {
 fn explanation(demo: &Demo) -> String {
     let Demo { url, upstream, username, .. } = demo;
     let password = demo.password.expose();
+    let warning = if demo.upstream_answers {
+        String::new()
+    } else {
+        format!("\n                (nothing answers at {upstream} yet)")
+    };
     format!(
         r#"
   mcp-doorman is trying itself out, on this machine only.
 
-    MCP URL     {url}
+    MCP URL     {url}{warning}
     User name   {username}
     Password    {password}
 
@@ -132,9 +154,10 @@ fn explanation(demo: &Demo) -> String {
                   codex mcp login doorman
     Any other     npx mcp-remote {url}
 
-  What happens next: the client registers itself and opens a browser. A page asks whether the client may
-  act for you; then you log in as above. From then on its calls go through to the MCP server
-  {upstream}, which knows nothing of all this.
+  What happens next: the client registers itself and opens a browser. A page
+  asks whether the client may act for you; then you log in as above. From then
+  on its calls go through to the MCP server, which knows nothing of all this:
+  {upstream}
 
   Stop with Ctrl-C; nothing is kept. What happens is logged below.
 "#

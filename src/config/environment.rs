@@ -17,6 +17,14 @@ pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
     files: BTreeMap<PathBuf, String>,
     parallelism: NonZeroUsize,
+    secrets: Secrets,
+}
+
+/// May the files and variables that hold secrets be looked at?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Secrets {
+    Here,
+    Elsewhere,
 }
 
 impl Environment {
@@ -25,12 +33,13 @@ impl Environment {
         // vars() would panic on a variable that is not UTF-8.
         let variables = env::vars_os().collect();
         let parallelism = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { variables, files: BTreeMap::new(), parallelism }
+        Self { variables, files: BTreeMap::new(), parallelism, secrets: Secrets::Here }
     }
 
     /// No variables, one processor.
     pub fn empty() -> Self {
-        Self { variables: BTreeMap::new(), files: BTreeMap::new(), parallelism: NonZeroUsize::MIN }
+        let (variables, files) = (BTreeMap::new(), BTreeMap::new());
+        Self { variables, files, parallelism: NonZeroUsize::MIN, secrets: Secrets::Here }
     }
 
     pub fn with_variable(mut self, name: &str, value: &str) -> Self {
@@ -47,6 +56,17 @@ impl Environment {
     pub fn with_parallelism(mut self, parallelism: NonZeroUsize) -> Self {
         self.parallelism = parallelism;
         self
+    }
+
+    /// Secrets are not here, so nobody looks for them. What is loaded so can be checked, not started: it has
+    /// none of the sealing keys.
+    pub fn without_secrets(mut self) -> Self {
+        self.secrets = Secrets::Elsewhere;
+        self
+    }
+
+    pub(super) fn has_secrets(&self) -> bool {
+        self.secrets == Secrets::Here
     }
 
     pub(super) fn parallelism(&self) -> NonZeroUsize {

@@ -51,7 +51,7 @@ pub struct Config {
     /// Never empty; no two with the same URL.
     pub resources: Vec<ResourceSettings>,
     pub idp: IdpSettings,
-    /// Never empty; the current key first.
+    /// The current key first. Empty only if it was loaded without secrets.
     pub sealing_keys: Vec<KeyMaterial>,
     pub state: StateSettings,
     pub tokens: Lifetimes,

@@ -16,7 +16,8 @@ pub(super) fn entries_of(preset: Field<String>, reading: &mut Reading) -> Vec<En
         }
         Field::Given(typed) => {
             let names: Vec<_> = presets.iter().map(|preset| preset.name.as_str()).collect();
-            let fix = match spelling::nearest(&typed.value, names.iter().copied()) {
+            let nearest = spelling::nearest(&typed.value, names.iter().copied());
+            let fix = match nearest.or_else(|| known_as(&typed.value, &presets)) {
                 Some(meant) => format!("did you mean {meant}?"),
                 None => {
                     format!("use one of {}; {DEFAULT} fits any OpenID provider", names.join(", "))
@@ -27,7 +28,22 @@ pub(super) fn entries_of(preset: Field<String>, reading: &mut Reading) -> Vec<En
         }
     };
     let picked = presets.into_iter().find(|preset| preset.name == name);
-    picked.map_or_else(Vec::new, |preset| entries(preset.node.value))
+    let mut entries = picked.map_or_else(Vec::new, |preset| entries(preset.node.value));
+    entries.retain(|entry| entry.name != ALSO_KNOWN_AS);
+    entries
+}
+
+/// The preset that people call so, or nearly so.
+fn known_as<'a>(typed: &str, presets: &'a [Entry]) -> Option<&'a str> {
+    presets.iter().find_map(|preset| {
+        let Value::Map(entries) = &preset.node.value else { return None };
+        let names = entries.iter().find(|entry| entry.name == ALSO_KNOWN_AS)?;
+        let Value::List(names) = &names.node.value else { return None };
+        let names = names.iter().filter_map(|name| {
+            if let Value::Text(name) = &name.value { Some(name.as_str()) } else { None }
+        });
+        spelling::nearest(typed, names).map(|_| preset.name.as_str())
+    })
 }
 
 fn all() -> Vec<Entry> {
@@ -52,6 +68,8 @@ pub(super) fn names_with(key: &str) -> Vec<String> {
 
 /// The key that picks one.
 pub(super) const KEY: &str = "preset";
+
+const ALSO_KNOWN_AS: &str = "also_known_as";
 
 pub(super) const DEFAULT: &str = "oidc";
 

@@ -42,6 +42,9 @@ fn environment() -> Environment {
         .with_variable("DOORMAN_PREVIOUS_SEALING_KEY", &key("previous"))
         .with_file("/run/secrets/idp/client-secret", "s3cr3t from a file\n")
         .with_file("/run/secrets/doorman/sealing-key", key("current") + "\n")
+        // Where the example and the README have them.
+        .with_file("/run/secrets/mcp-doorman/client-secret", "s3cr3t from a file\n")
+        .with_file("/run/secrets/mcp-doorman/sealing-key", key("current") + "\n")
         .with_file("/run/secrets/empty", "\n")
         .with_file("/run/secrets/short", STANDARD.encode("s3cr3t but short"))
         .with_file("/run/secrets/not-encoded", "s3cr3t that was typed by hand!")
@@ -239,6 +242,32 @@ fn a_client_proves_itself_as_it_was_set_up() {
     assert_eq!(chatgpt.scopes, Some(Scopes::parse("tools.read")));
     assert_eq!((&claude.scopes, claude.refreshes), (&None, true));
     assert!(!chatgpt.refreshes);
+}
+
+#[test]
+fn without_secrets_everything_else_is_checked() {
+    let elsewhere = |yaml: &str| {
+        let environment = Environment::empty().without_secrets().with_file("config.yaml", yaml);
+        load(Path::new("config.yaml"), &environment)
+    };
+    let yaml = minimal_and("  client_secret: { env: IDP_CLIENT_SECRET }");
+
+    let config = elsewhere(&yaml).unwrap();
+    assert!(config.sealing_keys.is_empty() && config.idp.client_secret.is_none());
+    // What stands in the file itself is looked at.
+    for (wrong, told) in [
+        (yaml.replace("tools.example.com", "tools.example.com:x"), "resources[0].url"),
+        (yaml.replace("{ file: /run/secrets/doorman/sealing-key }", ""), "sealing_keys"),
+        (yaml.replace("{ env: IDP_CLIENT_SECRET }", "{ insecure_inline: \" \" }"), "is empty"),
+        (yaml.replace("{ env: IDP_CLIENT_SECRET }", "hunter2"), "where the secret comes from"),
+    ] {
+        let problems = elsewhere(&wrong).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems}");
+        assert!(problems.to_string().contains(told), "{problems}");
+    }
+    // With secrets, these are missed.
+    let there = Environment::empty().with_file("config.yaml", yaml);
+    assert_eq!(load(Path::new("config.yaml"), &there).unwrap_err().len(), 2);
 }
 
 #[test]

@@ -187,7 +187,13 @@ pub(super) fn mistyped(
         (_, Value::Empty) => "give it a value, or remove the key",
         (Expected::Text, Value::List(_) | Value::Map(_)) => "write a single value",
         (Expected::Text, _) => "put the value between quotes",
+        (Expected::Flag, Value::Text(text)) if text.contains("${") => {
+            "write true or false: variables are filled into texts only"
+        }
         (Expected::Flag, _) => "write true or false, without quotes",
+        (Expected::Whole, Value::Text(text)) if text.contains("${") => {
+            "write digits only: variables are filled into texts only"
+        }
         (Expected::Whole, _) => "write digits only, without quotes",
         (Expected::List, Value::Map(_)) => "put a dash before each entry",
         (Expected::List, _) => "put it between square brackets, as in [one, two]",

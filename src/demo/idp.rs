@@ -45,6 +45,8 @@ pub struct DemoIdp {
     login: Login,
     key: Ed25519KeyPair,
     codes: Mutex<HashMap<String, IssuedCode>>,
+    /// There is one person, so there is one: good, and the same, until this process ends.
+    refresh_token: Secret,
     pages: Environment<'static>,
     clock: Clock,
     chance: Chance,
@@ -94,7 +96,8 @@ impl DemoIdp {
         pages.add_template("frame.html", include_str!("../pages/frame.html"))?;
         pages.add_template("login.html", include_str!("login.html"))?;
         let codes = Mutex::default();
-        Ok(Self { issuer, client, login, key, codes, pages, clock, chance })
+        let refresh_token = Secret::new(URL_SAFE_NO_PAD.encode(chance.bytes::<32>()?));
+        Ok(Self { issuer, client, login, key, codes, refresh_token, pages, clock, chance })
     }
 
     pub async fn answer(&self, request: Request) -> Response {
@@ -127,6 +130,8 @@ impl DemoIdp {
             "token_endpoint": format!("{issuer}/token"),
             "jwks_uri": format!("{issuer}/keys"),
             "response_types_supported": ["code"],
+            "grant_types_supported": ["authorization_code", "refresh_token"],
+            "scopes_supported": ["openid", "profile", "email", "offline_access"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["EdDSA"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic"],
@@ -197,15 +202,20 @@ impl DemoIdp {
         Some(location)
     }
 
-    /// OIDC Core §3.1.3
+    /// OIDC Core §3.1.3, §12
     fn token(&self, headers: &HeaderMap, form: &Form) -> Response {
         if !self.is_our_client(headers) {
             return refuse(StatusCode::UNAUTHORIZED, "invalid_client");
         }
-        let of = |name| form.one(name).ok().flatten().unwrap_or("");
-        if of("grant_type") != "authorization_code" {
-            return refuse(StatusCode::BAD_REQUEST, "unsupported_grant_type");
+        match form.one("grant_type").ok().flatten() {
+            Some("authorization_code") => self.redeem(form),
+            Some("refresh_token") => self.refresh(form),
+            _ => refuse(StatusCode::BAD_REQUEST, "unsupported_grant_type"),
         }
+    }
+
+    fn redeem(&self, form: &Form) -> Response {
+        let of = |name| form.one(name).ok().flatten().unwrap_or("");
         let issued = self.codes().remove(of("code"));
         let is_good = |issued: &IssuedCode| {
             issued.until > self.clock.now()
@@ -215,6 +225,19 @@ impl DemoIdp {
         let Some(issued) = issued.filter(is_good) else {
             return refuse(StatusCode::BAD_REQUEST, "invalid_grant");
         };
+        self.issue(Some(&issued.nonce))
+    }
+
+    fn refresh(&self, form: &Form) -> Response {
+        let sent = form.one("refresh_token").ok().flatten().unwrap_or("");
+        if !secret::same(sent.as_bytes(), self.refresh_token.expose().as_bytes()) {
+            return refuse(StatusCode::BAD_REQUEST, "invalid_grant");
+        }
+        self.issue(None)
+    }
+
+    /// The `nonce` is that of the login; a refresh has none (OIDC Core §12.2).
+    fn issue(&self, nonce: Option<&str>) -> Response {
         let Ok(access_token) = self.chance.bytes::<32>() else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable");
         };
@@ -222,7 +245,8 @@ impl DemoIdp {
             "token_type": "Bearer",
             "access_token": URL_SAFE_NO_PAD.encode(access_token),
             "expires_in": TOKEN_LIFETIME.as_secs(),
-            "id_token": self.id_token(&issued.nonce),
+            "refresh_token": self.refresh_token.expose(),
+            "id_token": self.id_token(nonce),
         });
         answer::private_json(StatusCode::OK, &tokens)
     }
@@ -236,20 +260,22 @@ impl DemoIdp {
     }
 
     /// OIDC Core §2, signed as RFC 8037 §3.1 says.
-    fn id_token(&self, nonce: &str) -> String {
+    fn id_token(&self, nonce: Option<&str>) -> String {
         let now = self.clock.now();
         let header = json!({ "alg": "EdDSA", "kid": KEY_ID, "typ": "JWT" });
-        let claims = json!({
+        let mut claims = json!({
             "iss": self.issuer,
             "aud": self.client.id,
             "sub": SUBJECT,
             "iat": now.seconds(),
             "exp": now.after(TOKEN_LIFETIME).seconds(),
-            "nonce": nonce,
             "email": EMAIL,
             "email_verified": true,
             "groups": GROUPS,
         });
+        if let (Some(nonce), Some(claims)) = (nonce, claims.as_object_mut()) {
+            claims.insert("nonce".to_owned(), json!(nonce));
+        }
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = [part(&header), part(&claims)].join(".");
         let signature = self.key.sign(signed.as_bytes());

@@ -12,15 +12,18 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::StatusCode;
+use http::header::{HOST, HeaderValue};
 use tracing::Dispatch;
 
 use crate::app::{self, Listeners, Surroundings};
 use crate::chance::NoEntropy;
 use crate::config::{self, Environment, Problems};
 use crate::demo::idp::{DemoIdp, Login, NotPrepared, RegisteredClient};
+use crate::proxy::upstream;
 use crate::secret::Secret;
 use crate::server::{self, Deadlines, ListenAddress, Listener, WorkerSettings};
-use crate::wire::UpstreamUrl;
+use crate::wire::{Request, Response, UpstreamUrl, answer};
 
 /// What may be chosen.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Demo {
     pub url: String,
     /// Where the MCP server is, which knows nothing of OAuth.
     pub upstream: String,
+    /// Whether anything listens there, as yet.
+    pub upstream_answers: bool,
     pub username: String,
     pub password: Secret,
     _sidecar: app::Running,
@@ -71,22 +76,27 @@ pub async fn start(settings: DemoSettings, surroundings: Surroundings) -> Result
     let public = listen(settings.listen)?;
     let health = listen(ANY_PORT)?;
     let idp = listen(ANY_PORT)?;
-    let issuer = format!("http://{}", public.address());
-    let idp_issuer = format!("http://{}", idp.address());
+    let idp_issuer = origin(idp.address());
+    let url = format!("{}/mcp", origin(public.address()));
 
-    let (sample, upstream) = if let Some(UpstreamUrl { authority, path, .. }) = settings.upstream {
-        (None, format!("http://{authority}{path}"))
+    let (sample, guarded) = if let Some(upstream) = settings.upstream {
+        let upstream_answers = upstream::accepts(&upstream).await.is_ok();
+        let UpstreamUrl { authority, path, .. } = upstream;
+        let guarded =
+            Guarded { upstream: format!("http://{authority}{path}"), name: None, upstream_answers };
+        (None, guarded)
     } else {
         let sample = listen(ANY_PORT)?;
-        let url = format!("http://{}/mcp", sample.address());
-        (Some(serve_sample(sample, &log)?), url)
+        let upstream = format!("{}/mcp", origin(sample.address()));
+        let guarded =
+            Guarded { upstream, name: Some("the demo MCP server"), upstream_answers: true };
+        (Some(serve_sample(sample, &log)?), guarded)
     };
-    let url = format!("{issuer}/mcp");
     let password = Secret::new(format!("{:016x}", u64::from_be_bytes(chance.bytes()?)));
     let client_secret = Secret::new(URL_SAFE_NO_PAD.encode(chance.bytes::<32>()?));
     let sealing_key = Secret::new(STANDARD.encode(chance.bytes::<32>()?));
     let environment = Environment::of_this_process()
-        .with_file(CONFIG_FILE, configuration(&url, &upstream, &idp_issuer))
+        .with_file(CONFIG_FILE, configuration(&url, &guarded, &idp_issuer))
         .with_variable(CLIENT_SECRET, client_secret.expose())
         .with_variable(SEALING_KEY, sealing_key.expose());
     let config = config::load(Path::new(CONFIG_FILE), &environment).map_err(DemoFault::Config)?;
@@ -102,7 +112,8 @@ pub async fn start(settings: DemoSettings, surroundings: Surroundings) -> Result
     let sidecar = app::start_on(Listeners { public, health }, config, surroundings).await?;
     Ok(Demo {
         url,
-        upstream,
+        upstream: guarded.upstream,
+        upstream_answers: guarded.upstream_answers,
         username: USERNAME.to_owned(),
         password,
         _sidecar: sidecar,
@@ -111,19 +122,28 @@ pub async fn start(settings: DemoSettings, surroundings: Surroundings) -> Result
     })
 }
 
+/// The MCP server behind.
+struct Guarded {
+    upstream: String,
+    /// Left out, people are shown the URL.
+    name: Option<&'static str>,
+    upstream_answers: bool,
+}
+
 /// As an operator would write it. The ports are ours already, so none is named; nothing leaves this
 /// machine, so no client can be known by a document.
-fn configuration(url: &str, upstream: &str, idp: &str) -> String {
+fn configuration(url: &str, Guarded { upstream, name, .. }: &Guarded, idp: &str) -> String {
+    let name = name.map_or_else(String::new, |name| format!("\n    name: {name}"));
     format!(
         r#"resources:
   - url: "{url}"
-    upstream: "{upstream}"
-    name: the demo MCP server
+    upstream: "{upstream}"{name}
     access: any
 idp:
   issuer: "{idp}"
   client_id: {CLIENT_ID}
   client_secret: {{ env: {CLIENT_SECRET} }}
+  scopes: [openid, profile, email, offline_access]
 sealing_keys:
   - {{ env: {SEALING_KEY} }}
 registration:
@@ -137,7 +157,14 @@ fn listen(address: SocketAddr) -> Result<Listener, server::StartFault> {
 }
 
 fn serve_sample(listener: Listener, log: &Dispatch) -> Result<server::Running, server::StartFault> {
-    let make_handler = || |request, _peer| mcp_server::answer(request);
+    let own = origin(listener.address());
+    let make_handler = move || {
+        let own = own.clone();
+        move |request: Request, _peer| {
+            let is_ours = names(&request, &own);
+            async move { if is_ours { mcp_server::answer(request).await } else { misdirected() } }
+        }
+    };
     server::start(listener, NonZeroUsize::MIN, &worker(log), make_handler)
 }
 
@@ -146,15 +173,36 @@ fn serve_idp(
     idp: DemoIdp,
     log: &Dispatch,
 ) -> Result<server::Running, server::StartFault> {
-    let idp = Arc::new(idp);
+    let (own, idp) = (origin(listener.address()), Arc::new(idp));
     let make_handler = move || {
-        let idp = Arc::clone(&idp);
-        move |request, _peer| {
-            let idp = Arc::clone(&idp);
-            async move { idp.answer(request).await }
+        let (own, idp) = (own.clone(), Arc::clone(&idp));
+        move |request: Request, _peer| {
+            let (is_ours, idp) = (names(&request, &own), Arc::clone(&idp));
+            async move { if is_ours { idp.answer(request).await } else { misdirected() } }
         }
     };
     server::start(listener, NonZeroUsize::MIN, &worker(log), make_handler)
+}
+
+/// Without the port where it is the scheme's own, as clients write it.
+fn origin(address: SocketAddr) -> String {
+    match address.port() {
+        80 if address.is_ipv6() => format!("http://[{}]", address.ip()),
+        80 => format!("http://{}", address.ip()),
+        _ => format!("http://{address}"),
+    }
+}
+
+/// Is the `Host` that of `origin`? A page of another site may have its own name point here (DNS
+/// rebinding), but can't say a name that it has not.
+fn names(request: &Request, origin: &str) -> bool {
+    let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
+    host.is_some() && host == origin.strip_prefix("http://").map(str::as_bytes)
+}
+
+/// RFC 9110 §15.5.20
+fn misdirected() -> Response {
+    answer::plain(StatusCode::MISDIRECTED_REQUEST, "this is not the server that Host names\n")
 }
 
 fn worker(log: &Dispatch) -> WorkerSettings {
@@ -168,3 +216,21 @@ const CLIENT_ID: &str = "mcp-doorman";
 const CONFIG_FILE: &str = "the configuration of try";
 const CLIENT_SECRET: &str = "DEMO_CLIENT_SECRET";
 const SEALING_KEY: &str = "DEMO_SEALING_KEY";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clients leave a scheme's own port out, and what they send is compared with this.
+    #[test]
+    fn an_origin_has_no_port_that_goes_without_saying() {
+        for (address, expected) in [
+            ("127.0.0.1:80", "http://127.0.0.1"),
+            ("[::1]:80", "http://[::1]"),
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("[::1]:8080", "http://[::1]:8080"),
+        ] {
+            assert_eq!(origin(address.parse().unwrap()), expected);
+        }
+    }
+}

@@ -109,10 +109,12 @@ impl Pages {
 }
 
 /// Text from a stranger, made fit to be read: one line, no control or direction characters that could
-/// make it look like something else, at most 64 characters.
+/// make it look like something else, at most 64 characters; a `…` says that there were more.
 pub fn readable(text: &str) -> String {
-    let visible = text.chars().filter(|c| !c.is_control() && !is_invisible(*c));
-    visible.take(64).collect::<String>().trim().to_owned()
+    let mut visible = text.chars().filter(|c| !c.is_control() && !is_invisible(*c));
+    let start: String = visible.by_ref().take(64).collect();
+    let start = start.trim();
+    if visible.any(|c| !c.is_whitespace()) { format!("{start}…") } else { start.to_owned() }
 }
 
 /// Zero-width and direction-changing characters.
@@ -129,6 +131,30 @@ mod tests {
     #[test]
     fn a_name_cannot_hide_what_it_is() {
         assert_eq!(readable("Cla\u{200b}ude\u{202e}\n\u{7}"), "Claude");
-        assert_eq!(readable(&"x".repeat(1000)).len(), 64);
+        assert_eq!(readable(&"x".repeat(64)), "x".repeat(64));
+        assert_eq!(readable(&format!("{} \u{200b}", "x".repeat(64))), "x".repeat(64));
+        assert_eq!(readable(&"x".repeat(1000)), "x".repeat(64) + "…");
+    }
+
+    /// WCAG 2.2 §1.4.3, on the white and the near-black that browsers paint.
+    #[test]
+    fn quiet_text_can_be_read() {
+        let frame = include_str!("frame.html");
+        let (_, colours) = frame.split_once("--quiet: light-dark(").unwrap();
+        let (light, dark) = colours.split_once(')').unwrap().0.split_once(", ").unwrap();
+
+        for (text, page) in [(light, "#ffffff"), (dark, "#121212")] {
+            let (one, other) = (luminance(text) + 0.05, luminance(page) + 0.05);
+            let contrast = one.max(other) / one.min(other);
+            assert!(contrast >= 4.5, "{text} on {page}: {contrast}");
+        }
+    }
+
+    fn luminance(colour: &str) -> f64 {
+        let part = |at| {
+            let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5)
     }
 }

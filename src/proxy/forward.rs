@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use crate::policy::{Admitted, Resource};
 use crate::proxy::headers::{self, IdentityHeaders};
+use crate::proxy::odd_answers::Asked;
 use crate::proxy::upstream::{Upstream, UpstreamFault};
 use crate::wire::answer::{BAD_UPSTREAM, INVALID_REQUEST};
 use crate::wire::{Arrival, Body, Request, Response, answer};
@@ -21,12 +22,14 @@ pub async fn forward(
     let resource = Arc::clone(admitted.resource());
     let identity = &admitted.token().facts().headers;
     headers::for_upstream(request.headers_mut(), &resource, names, identity, arrival.peer);
+    let asked = Asked::by(&request);
     match upstream.send(admitted, request).await {
         Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let fault = UpstreamFault::Garbled("it switched protocols unasked".to_owned());
             failed(&fault, &resource, arrival)
         }
         Ok(answer) => {
+            upstream.odd_answers.note(&asked, &answer, &resource, arrival);
             let mut response = answer.map(Body::Upstream);
             headers::from_upstream(response.headers_mut());
             response

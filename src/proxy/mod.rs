@@ -2,8 +2,10 @@
 
 pub mod forward;
 pub mod headers;
+pub mod odd_answers;
 pub mod upstream;
 
 pub use forward::forward;
 pub use headers::IdentityHeaders;
+pub use odd_answers::OddAnswers;
 pub use upstream::Upstream;

@@ -1,5 +1,7 @@
 // `mcp-doorman try`: a newcomer's first minutes, with nothing but the program itself.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { openSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 
 import { UnauthorizedError } from '@modelcontextprotocol/sdk/client/auth.js';
@@ -154,6 +156,18 @@ describe('try --upstream', () => {
     const { content } = await mcp.callTool({ name: 'echo', arguments: { message: 'mine' } });
 
     assert.equal(content[0].text, 'Echo: mine');
+  });
+});
+
+describe('try, where nobody hears the password', () => {
+  it('does not go on', () => {
+    const { status, stderr } = spawnSync(process.env.MCP_DOORMAN_BIN, ['try'], {
+      stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'],
+      timeout: 30_000,
+    });
+
+    assert.equal(status, 1);
+    assert.match(String(stderr), /the password can't be told/);
   });
 });
 

@@ -8,20 +8,27 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use mcp_doorman::app::Surroundings;
 use mcp_doorman::chance::Chance;
-use mcp_doorman::clock::Clock;
+use mcp_doorman::clock::{Clock, ManualClock};
 use mcp_doorman::demo::{self, Demo, DemoFault, DemoSettings};
+use mcp_doorman::wire::UpstreamUrl;
 use serde_json::{Value, json};
 use tracing::Dispatch;
 use url::Url;
 
 use crate::support::client::{Authorization, Client, metadata};
 use crate::support::document_host::no_internet;
-use crate::support::doorman::REDIRECT;
+use crate::support::doorman::{DAY, Granted, REDIRECT, code_form, mcp_request};
 use crate::support::exchange::{Door, Exchange, Request};
+use crate::support::fake_mcp_server::FakeMcpServer;
 
 async fn start(listen: &str) -> Result<Demo, DemoFault> {
-    let settings = DemoSettings { listen: listen.parse().unwrap(), upstream: None };
-    let (clock, chance, log) = (Clock::System, Chance::system(), Dispatch::none());
+    start_in(Clock::System, listen, None).await
+}
+
+async fn start_in(clock: Clock, listen: &str, upstream: Option<&str>) -> Result<Demo, DemoFault> {
+    let upstream = upstream.map(|url| UpstreamUrl::parse(url).unwrap());
+    let settings = DemoSettings { listen: listen.parse().unwrap(), upstream };
+    let (chance, log) = (Chance::system(), Dispatch::none());
     demo::start(settings, Surroundings { clock, chance, log, internet: no_internet() }).await
 }
 
@@ -70,6 +77,19 @@ async fn every_run_has_a_password_of_its_own() {
 
 /// Through consent, up to the login page of the demo.
 async fn login_page(demo: &Demo) -> String {
+    begin(demo).await.login_page
+}
+
+/// A login up to the login page of the demo.
+struct Begun {
+    client: Client,
+    verifier: String,
+    cookie: String,
+    consent: Exchange,
+    login_page: String,
+}
+
+async fn begin(demo: &Demo) -> Begun {
     let issuer = demo.url.strip_suffix("/mcp").unwrap();
     let register = format!("{issuer}/register");
     let registered = send(&register, Request::post(&register).json(&metadata(REDIRECT))).await;
@@ -77,14 +97,86 @@ async fn login_page(demo: &Demo) -> String {
     let client = Client { id, redirect_uri: REDIRECT.to_owned() };
     let authorization = Authorization::of(&client, &format!("{issuer}/authorize"), &demo.url);
     let page = get(&authorization.url()).await;
-    let cookie = page.header("set-cookie").split(';').next().unwrap().to_owned();
+    let cookie = cookie(&page);
     let html = page.text();
     let ticket = html.split("name=\"ticket\" value=\"").nth(1).unwrap();
     let ticket = ticket.split('"').next().unwrap();
     let consent = format!("{issuer}/oauth/consent");
     let form = Request::post(&consent).form(&[("ticket", ticket), ("decision", "approve")]);
     let form = form.header("cookie", &cookie).header("origin", issuer);
-    send(&consent, form).await.location().to_string()
+    let answer = send(&consent, form).await;
+    let login_page = answer.location().to_string();
+    let cookie =
+        if answer.headers.contains_key("set-cookie") { self::cookie(&answer) } else { cookie };
+    Begun { client, verifier: authorization.verifier, cookie, consent: page, login_page }
+}
+
+fn cookie(answer: &Exchange) -> String {
+    answer.header("set-cookie").split(';').next().unwrap().to_owned()
+}
+
+/// Long after the sidecar has to ask again about the person, and would have given up if nobody answered.
+#[tokio::test]
+async fn a_login_lasts_as_long_as_the_demo() {
+    let clock = ManualClock::starting_at(Clock::System.now());
+    let demo = start_in(Clock::Manual(clock.clone()), "127.0.0.1:0", None).await.unwrap();
+    let Begun { client, verifier, cookie, login_page, .. } = begin(&demo).await;
+    let form = [("username", "demo"), ("password", demo.password.expose())];
+    let callback = send(&login_page, Request::post(&login_page).form(&form)).await.location();
+    let callback = Request::get(callback.as_str()).header("cookie", &cookie);
+    let landing = send(&demo.url, callback).await.location();
+    let code = landing.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned();
+    let token = demo.url.replace("/mcp", "/token");
+    let granted = Granted { code, verifier };
+    let form = code_form(&client, &granted, &demo.url);
+    let mut tokens = send(&token, Request::post(&token).form(&form)).await.tokens();
+
+    for _ in 0..3 {
+        clock.advance(DAY);
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", tokens.refresh.as_str()),
+            ("client_id", client.id.as_str()),
+        ];
+        tokens = send(&token, Request::post(&token).form(&form)).await.tokens();
+    }
+
+    let call = mcp_request(&demo.url).bearer(&tokens.access);
+    send(&demo.url, call).await.assert_status(200);
+}
+
+/// A page of another site may have its own name point to 127.0.0.1 (DNS rebinding).
+#[tokio::test]
+async fn nothing_answers_to_another_name() {
+    let demo = any_demo().await;
+    let login = login_page(&demo).await;
+    let mut refused = 0;
+
+    for url in [&demo.upstream, &login, &demo.url] {
+        let address: SocketAddr =
+            *Url::parse(url).unwrap().socket_addrs(|| None).unwrap().first().unwrap();
+        for host in ["evil.example", "127.0.0.1", "localhost"] {
+            let host = format!("{host}:{}", if host == "127.0.0.1" { 1 } else { address.port() });
+            Door::to(address, host).send(Request::get(url)).await.assert_status(421);
+            refused += 1;
+        }
+    }
+
+    assert_eq!(refused, 9);
+}
+
+#[tokio::test]
+async fn ones_own_server_is_not_called_the_demos() {
+    let server = FakeMcpServer::start().await;
+    let own = start_in(Clock::System, "127.0.0.1:0", Some(&server.url("/mcp"))).await.unwrap();
+    let down = FakeMcpServer::refusing().url("/mcp");
+    let down = start_in(Clock::System, "127.0.0.1:0", Some(&down)).await.unwrap();
+    let sample = any_demo().await;
+
+    assert!(own.upstream_answers && sample.upstream_answers && !down.upstream_answers);
+    let named = "the demo MCP server";
+    assert!(begin(&sample).await.consent.text().contains(named));
+    assert!(!begin(&own).await.consent.text().contains(named));
 }
 
 #[tokio::test]

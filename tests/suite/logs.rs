@@ -1,9 +1,11 @@
 //! The log: tells the story of a login and of a refusal. That it tells no secret is for `canary`.
 
+use http::Method;
 use mcp_doorman::telemetry::LogLevel;
 use serde_json::Value;
 
-use crate::support::doorman::{Doorman, HOUR, mcp_request};
+use crate::support::doorman::{Doorman, HOUR, MINUTE, RESOURCE, mcp_request};
+use crate::support::exchange::Request;
 use crate::support::fake_idp::Conduct;
 use crate::support::fake_mcp_server::FakeMcpServer;
 
@@ -128,4 +130,65 @@ fn request_id(line: &Value) -> String {
     let id = line["request_id"].as_str().unwrap_or_else(|| panic!("no request_id: {line:#}"));
     assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{line:#}");
     id.to_owned()
+}
+
+/// What the upstream answers is none of our business, but shows what is set up wrongly. Told once a minute.
+#[tokio::test]
+async fn an_upstream_that_answers_oddly_is_told_seldom() {
+    let doorman =
+        Doorman::in_front_of(FakeMcpServer::start().await).log_level(LogLevel::Info).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let post = || doorman.request(&token);
+    let get = || Request::get(RESOURCE).bearer(&token);
+    let delete = || Request::new(Method::DELETE, RESOURCE).bearer(&token);
+    let mut seen = 0;
+
+    for (status, request, told) in [
+        (401, post(), Some("ask for authentication")),
+        (403, get(), None), // the same oddity, a moment later
+        (307, post(), Some("slash")),
+        (404, post(), Some("is the path")),
+        (405, post(), None),
+        (500, get(), Some("its own log")),
+        (503, post(), None),
+        (200, post(), None),
+        (400, post(), None),
+        (405, get(), None),
+        (405, delete(), None),
+    ] {
+        assert_told(&doorman, status, request, told).await;
+        seen += 1;
+    }
+    doorman.later(MINUTE);
+    for (status, request, told) in [
+        (405, get(), None),
+        (405, delete(), None),
+        (404, post().header("mcp-session-id", "ended"), None),
+        (404, post().header("mcp-method", "tools/list"), None),
+        (405, post(), Some("is the path")),
+        (403, get(), Some("ask for authentication")),
+    ] {
+        assert_told(&doorman, status, request, told).await;
+        seen += 1;
+    }
+
+    assert_eq!(seen, 17);
+}
+
+/// An answer with `status` leaves one warning with `told` in it, or none.
+async fn assert_told(doorman: &Doorman, status: u16, request: Request, told: Option<&str>) {
+    let before = doorman.log().lines().len();
+    doorman.upstream().answers(status, &[("content-type", "application/json")], "{}");
+
+    doorman.send(request).await.assert_status(status);
+
+    let lines = doorman.log().lines().split_off(before);
+    assert_eq!(lines.len(), usize::from(told.is_some()), "{status}: {lines:#?}");
+    if let (Some(told), Some(line)) = (told, lines.first()) {
+        request_id(line);
+        assert_eq!(line["level"], "WARN", "{line:#}");
+        assert_eq!(line["whose_fault"], "upstream", "{line:#}");
+        assert_eq!(line["status"], status, "{line:#}");
+        assert!(line["message"].as_str().unwrap().contains(told), "{line:#}");
+    }
 }

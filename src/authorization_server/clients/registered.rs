@@ -36,7 +36,7 @@ pub fn open(ring: &KeyRing, settings: &RegistrationSettings, client_id: &str) ->
         .collect();
     Some(Client {
         digest: ClientDigest::of(client_id),
-        name: registration.name.unwrap_or_else(|| "An application without a name".to_owned()),
+        name: registration.name.unwrap_or_else(|| "an application without a name".to_owned()),
         redirect_uris,
         authentication: match registration.secret {
             Some(hash) => Authentication::Secret(hash),

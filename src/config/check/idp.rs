@@ -24,7 +24,8 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
     });
     let client_id = client_id(raw.client_id, reading);
     let client_secret = match raw.client_secret.optional() {
-        Ok(source) => source.map(|source| fetch(source, reading)).transpose(),
+        Ok(Some(source)) => fetch(source, reading),
+        Ok(None) => Ok(None),
         Err(reported) => Err(reported),
     };
     let client_authentication = choice::of(

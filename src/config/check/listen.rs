@@ -43,15 +43,21 @@ fn address(
         let fallback = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), default_port);
         return Ok((ListenAddress { address, fallback: Some(fallback) }, None));
     };
-    match typed.value.parse() {
-        Ok(address) => Ok((ListenAddress { address, fallback: None }, Some(typed))),
-        Err(_) => Err(reading.tell(typed.problem(
-            "is not an address and a port",
-            format!(
-                "write \"[::]:{default_port}\" for every address, \"127.0.0.1:{default_port}\" for this machine only"
-            ),
-        ))),
+    if let Ok(address) = typed.value.parse() {
+        return Ok((ListenAddress { address, fallback: None }, Some(typed)));
     }
+    let port = port_alone(&typed.value).unwrap_or(default_port);
+    Err(reading.tell(typed.problem(
+        "is not an address and a port",
+        format!(
+            "write \"[::]:{port}\" for every address, \"127.0.0.1:{port}\" for this machine only"
+        ),
+    )))
+}
+
+/// `8080`, `:8080` or `localhost:8080`: the port is meant.
+fn port_alone(text: &str) -> Option<u16> {
+    text.rsplit(':').next()?.parse().ok()
 }
 
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {

@@ -15,7 +15,7 @@ pub(super) fn check(
     let sources = field.required(
         &mut reading.problems,
         "it seals everything that is handed out, so it can't be made up at each start",
-        "add sealing_keys: [{ file: /run/secrets/doorman/sealing-key }], made by `mcp-doorman key`",
+        "add sealing_keys: [{ file: /run/secrets/mcp-doorman/sealing-key }], made by `mcp-doorman key`",
     )?;
     if sources.value.is_empty() {
         return Err(reading.tell(sources.problem("is an empty list", MAKE_ONE)));
@@ -25,11 +25,12 @@ pub(super) fn check(
         .into_iter()
         .map(|source| {
             hidden(&source, reading)?;
-            let secret = fetch(source, reading)?;
-            key(&secret, reading).map(|key| (secret, key))
+            let Some(secret) = fetch(source, reading)? else { return Ok(None) };
+            key(&secret, reading).map(|key| Some((secret, key)))
         })
         .collect();
     let keys = keys.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let keys: Vec<_> = keys.into_iter().flatten().collect();
     all_differ(&keys, reading)?;
     Ok(keys.into_iter().map(|(_, key)| key).collect())
 }
@@ -37,7 +38,7 @@ pub(super) fn check(
 /// Who can read a key can make tokens for anybody.
 fn hidden(source: &Typed<SecretSource>, reading: &mut Reading) -> Result<(), Reported> {
     let SecretSource::File(path) = &source.value else { return Ok(()) };
-    if !reading.environment.is_open_to_all(path) {
+    if !reading.environment.has_secrets() || !reading.environment.is_open_to_all(path) {
         return Ok(());
     }
     let reason = format!("every user of this machine may read {}", path.display());

@@ -9,11 +9,15 @@ use crate::config::raw::secret::SecretSource;
 use crate::config::stanza::Reading;
 use crate::secret::Secret;
 
-/// The secret without the newline that editors and `echo` put at its end.
+/// The secret without the newline that editors and `echo` put at its end. `None` if it is somewhere else
+/// and secrets are not to be looked for.
 pub(super) fn fetch(
     source: Typed<SecretSource>,
     reading: &mut Reading,
-) -> Result<Typed<Secret>, Reported> {
+) -> Result<Option<Typed<Secret>>, Reported> {
+    if !is_inline(&source.value) && !reading.environment.has_secrets() {
+        return Ok(None);
+    }
     let spot = source.spot.clone();
     let found = match &source.value {
         SecretSource::File(path) => from_file(path, reading),
@@ -29,8 +33,15 @@ pub(super) fn fetch(
         Ok(secret) if secret.expose().trim().is_empty() => {
             Err(reading.tell(Problem::at(&spot, emptiness, "put the secret there")))
         }
-        Ok(secret) => Ok(source.with(secret)),
+        Ok(secret) => Ok(Some(source.with(secret))),
         Err((reason, fix)) => Err(reading.tell(Problem::at(&spot, reason, fix))),
+    }
+}
+
+fn is_inline(source: &SecretSource) -> bool {
+    match source {
+        SecretSource::Inline(_) => true,
+        SecretSource::File(_) | SecretSource::Variable(_) => false,
     }
 }
 

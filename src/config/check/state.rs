@@ -104,7 +104,7 @@ fn login(
     let password = password.optional()?.map(|source| fetch(source, reading)).transpose()?;
     Ok(RedisLogin {
         user: user.optional()?.map(|typed| typed.value),
-        password: password.map(|typed| typed.value),
+        password: password.flatten().map(|typed| typed.value),
     })
 }
 

@@ -11,7 +11,7 @@ use crate::config::tree::{Node, Value};
 use crate::config::values;
 
 pub(in crate::config) enum RawAccess {
-    /// The word that was typed in place of a list.
+    /// The word that was typed in place of a list; `true` and `false` are told like any wrong one.
     Word(String),
     Entries(Vec<RawAccessEntry>),
 }
@@ -31,6 +31,13 @@ fn read(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typed<RawAccess
         let word = values::text(spot, node, reading)?;
         let value = RawAccess::Word(word.value);
         return Ok(Typed { value, shown: word.shown, spot: word.spot });
+    }
+    if let Value::Flag(flag) = node.value {
+        return Ok(Typed {
+            value: RawAccess::Word(flag.to_string()),
+            shown: Some(flag.to_string()),
+            spot,
+        });
     }
     let Typed { value, shown, spot } = values::stanzas(spot, node, read_entry, reading)?;
     Ok(Typed { value: RawAccess::Entries(value), shown, spot })

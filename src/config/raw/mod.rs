@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::config::field::{Field, Required, Typed};
 use crate::config::form::Form;
+use crate::config::problem::{Reported, Spot};
 use crate::config::raw::client::{CLIENTS, RawClient};
 use crate::config::raw::identity_headers::RawIdentityHeaders;
 use crate::config::raw::idp::RawIdp;
@@ -28,6 +29,7 @@ use crate::config::raw::state::{RawState, STATE};
 use crate::config::raw::tokens::RawTokens;
 use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
+use crate::config::tree::{Node, Value};
 use crate::config::values;
 
 pub(super) struct RawConfig {
@@ -53,10 +55,10 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
         listen: root.ask(
             "listen",
             "Where the world is served, through your ingress. Default: \"[::]:8080\", or 0.0.0.0:8080 where there is no IPv6.",
-            values::TEXT.with_example("[::]:8080"),
+            ADDRESS.with_example("[::]:8080"),
             reading,
         ),
-        health_listen: root.stanza("health", "Probes and metrics.", read_health, reading),
+        health_listen: root.stanza("health", "Where probes are answered.", read_health, reading),
         workers: root.ask(
             "workers",
             "Threads that serve, 1 to 256. Default: one per processor that the container may use.",
@@ -126,11 +128,19 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
 fn read_health(stanza: &mut Stanza, reading: &mut Reading) -> Field<String> {
     stanza.ask(
         "listen",
-        "For probes and metrics; not for the world. Default: \"[::]:9090\", or 0.0.0.0:9090 where there is no IPv6.",
-        values::TEXT.with_example("[::]:9090"),
+        "For probes; not for the world. Default: \"[::]:9090\", or 0.0.0.0:9090 where there is no IPv6.",
+        ADDRESS.with_example("[::]:9090"),
         reading,
     )
 }
+
+/// A port alone is understood, so that `check` can say what is missing before it.
+fn address(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typed<String>, Reported> {
+    let Value::Whole(port) = node.value else { return values::text(spot, node, reading) };
+    Ok(Typed { value: port.to_string(), shown: Some(port.to_string()), spot })
+}
+
+const ADDRESS: Form<String> = Form::new(address, schema::text);
 
 const WORKERS: Form<u64> = Form::new(values::whole, || schema::whole(1, MOST_WORKERS.get()));
 

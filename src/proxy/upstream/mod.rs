@@ -1,5 +1,6 @@
 //! The one door to the MCP server: each worker has its own, with its own pool of connections.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::policy::{Admitted, Resource};
+use crate::proxy::odd_answers::OddAnswers;
 use crate::telemetry::causes;
 use crate::wire::UpstreamUrl;
 
@@ -20,6 +22,7 @@ use crate::wire::UpstreamUrl;
 #[derive(Clone, Debug)]
 pub struct Upstream {
     client: Client<HttpConnector, Incoming>,
+    pub(super) odd_answers: Arc<OddAnswers>,
 }
 
 /// Why there is no answer from the upstream.
@@ -39,7 +42,8 @@ pub enum UpstreamFault {
 }
 
 impl Upstream {
-    pub fn new() -> Self {
+    /// `odd_answers` is what all workers have told.
+    pub fn new(odd_answers: Arc<OddAnswers>) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT));
         connector.set_nodelay(true);
@@ -48,7 +52,7 @@ impl Upstream {
             .pool_idle_timeout(Duration::from_mins(1))
             .timer(TokioTimer::new())
             .build(connector);
-        Self { client }
+        Self { client, odd_answers }
     }
 
     /// Send `request` to the upstream of the resource that `permit` is for, whatever its URI named. The
@@ -106,12 +110,6 @@ fn target(judged: &Uri, resource: &Resource) -> Option<Uri> {
 pub async fn accepts(url: &UpstreamUrl) -> std::io::Result<()> {
     timeout(CONNECT, TcpStream::connect(url.authority.as_str())).await??;
     Ok(())
-}
-
-impl Default for Upstream {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 fn is_request_body(error: &hyper_util::client::legacy::Error) -> bool {
