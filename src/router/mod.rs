@@ -142,16 +142,12 @@ impl Front {
         if let Some(refused) = wrong_method(endpoint, request.method(), request.headers()) {
             return refused;
         }
-        if let Endpoint::Document(bytes) = endpoint {
-            return answer::public_document(bytes.clone());
-        }
-        if let Endpoint::ServerMetadata(documents) = endpoint {
-            return answer::public_document(documents.now(&server.documents));
-        }
-        let Ok(_under_way) = self.budgets.under_way.try_acquire() else {
+        // A document is no work: clients find out about us however much is under way.
+        let under_way = self.budgets.under_way.try_acquire();
+        if under_way.is_err() && !endpoint.is_document() {
             return OVERLOADED.answer("request", arrival);
-        };
-        // Of those that have a budget for failures alone, the body is theirs.
+        }
+        // The request itself goes to the endpoint; its headers are asked again after a failure.
         let headers = request.headers().clone();
         match endpoint {
             Endpoint::Document(bytes) => answer::public_document(bytes.clone()),

@@ -49,6 +49,13 @@ pub enum Endpoint {
     Revoke,
 }
 
+impl Endpoint {
+    /// Whether it only shows what is ready.
+    pub fn is_document(&self) -> bool {
+        matches!(self, Self::Document(_) | Self::ServerMetadata(_))
+    }
+}
+
 impl Routes {
     pub fn new(
         authorization_server: AuthorizationServer,
