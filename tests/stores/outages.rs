@@ -22,12 +22,7 @@ async fn a_server_that_is_gone_is_told_at_once_and_found_again() {
     every_verb_faults_in_time(&*store).await;
     server.start_again();
 
-    let found = soon_async("recovery", async || store.read(&key(1)).await.ok()).await;
-    assert_eq!(found.unwrap().value, "before");
-    soon_async("recovery of what settles", async || {
-        store.append("log", "after".to_owned(), UNTIL).await.ok()
-    })
-    .await;
+    assert_recovers(&*store).await;
 }
 
 #[tokio::test]
@@ -40,12 +35,7 @@ async fn a_server_that_hangs_is_given_up_in_time_and_found_again() {
     every_verb_faults_in_time(&*store).await;
     server.go_on();
 
-    let found = soon_async("recovery", async || store.read(&key(1)).await.ok()).await;
-    assert_eq!(found.unwrap().value, "before");
-    soon_async("recovery of what settles", async || {
-        store.append("log", "after".to_owned(), UNTIL).await.ok()
-    })
-    .await;
+    assert_recovers(&*store).await;
 }
 
 /// A request after a quiet night does not pay for a connection that broke in it.
@@ -167,4 +157,14 @@ async fn in_time<T: std::fmt::Debug>(answer: impl Future<Output = Result<T, Stor
 
 fn key(number: u8) -> Key {
     Key::new("k", &[number; 16])
+}
+
+/// Reads what was there, and takes what must reach a second server again.
+async fn assert_recovers(store: &dyn Store) {
+    let found = soon_async("recovery", async || store.read(&key(1)).await.ok()).await;
+    assert_eq!(found.unwrap().value, "before");
+    soon_async("recovery of what settles", async || {
+        store.append("log", "after".to_owned(), UNTIL).await.ok()
+    })
+    .await;
 }
