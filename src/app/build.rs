@@ -10,7 +10,7 @@ use crate::authorization_server::AuthorizationServer;
 use crate::authorization_server::clients::document::Documents;
 use crate::browser::Cookies;
 use crate::config::{Config, ResourceSettings};
-use crate::grants::{GrantId, Grants, Revocations};
+use crate::grants::{Foundation, GrantId, Grants, Revocations};
 use crate::idp::Idp;
 use crate::outbound::{IdpConnection, StrangerConnection, StrangerSettings};
 use crate::pages::Pages;
@@ -18,6 +18,7 @@ use crate::policy::Resource;
 use crate::router::{Front, Routes};
 use crate::seal::KeyRing;
 use crate::store;
+use crate::store::epoch::Epochs;
 use crate::token::Verifier;
 
 /// Everything that answers requests, and what its background tasks need.
@@ -35,20 +36,23 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     let ring = Arc::new(KeyRing::new(current, previous, &config.issuer)?);
     let store = store::open(&config.state, clock.clone(), surroundings.chance).await?;
     let revocations = Arc::new(Revocations::new(clock.clone()));
-    let grants = Grants::new(
-        Arc::clone(&store),
-        Arc::clone(&ring),
-        Arc::clone(&revocations),
-        config.tokens,
-        clock.clone(),
-        Handle::current(),
-    );
     let idp = Arc::new(Idp::new(
         config.idp.clone(),
         redirect_uri(config),
         IdpConnection::to(&config.idp.issuer)?,
         clock.clone(),
     ));
+    let epochs = Epochs::of(Arc::clone(&store), clock.clone(), surroundings.chance);
+    let foundation = Foundation {
+        store: Arc::clone(&store),
+        epochs: Arc::new(epochs),
+        ring: Arc::clone(&ring),
+        revocations: Arc::clone(&revocations),
+        idp: Arc::clone(&idp),
+        clock: clock.clone(),
+        background: Handle::current(),
+    };
+    let grants = Grants::new(foundation, config.tokens);
     let (first_seen, seen) = mpsc::channel(MOST_UNCONFIRMED);
     let verifier =
         Verifier::new(Arc::clone(&ring), grants.clone(), Arc::clone(&revocations), first_seen);

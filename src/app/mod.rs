@@ -52,6 +52,10 @@ pub enum StartFault {
     Connection(#[from] NoConnection),
     #[error("state: {0}")]
     State(#[from] StateFault),
+    #[error(
+        "tokens.not_before: lies in the future, so every token would be refused until then; set it to now or earlier"
+    )]
+    NotBefore,
     #[error("can't use the sealing keys: {0}")]
     Keys(#[from] SealFault),
     #[error(transparent)]
@@ -104,6 +108,9 @@ pub async fn start_on(
     surroundings: Surroundings,
 ) -> Result<Running, StartFault> {
     let _guard = tracing::dispatcher::set_default(&surroundings.log);
+    if config.tokens.not_before > surroundings.clock.now() {
+        return Err(StartFault::NotBefore);
+    }
     let Built { front, idp, documents, grants, seen } =
         build::build(&config, &surroundings).await?;
     let readiness = Arc::new(Readiness::default());
@@ -205,8 +212,14 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
         );
     }
     match &config.state {
+        StateSettings::Memory if config.idp.revocable_refresh_tokens => {
+            tracing::warn!(
+                "state is in memory: one replica only; after a restart the IdP is asked whether each login may go on"
+            );
+        }
         StateSettings::Memory => {
             tracing::warn!(
+                fix = "set state.dir or state.redis",
                 "state is in memory: one replica only, and a restart signs everybody out"
             );
         }

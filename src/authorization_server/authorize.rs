@@ -147,6 +147,7 @@ async fn check(
         .map_err(|_| Fault::Resource)?;
     let asked = AuthorizationRequest {
         client: client.digest,
+        client_name: client.name.clone(),
         redirect_uri,
         challenge,
         scopes: granted(&client, &resource.scopes, form.one("scope")?)?,

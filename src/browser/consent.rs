@@ -19,6 +19,8 @@ use crate::store::{Created, Key, Store, StoreFault};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AuthorizationRequest {
     pub client: ClientDigest,
+    /// What the person was told that the client is called.
+    pub client_name: String,
     pub redirect_uri: RedirectUri,
     pub challenge: CodeChallenge,
     pub scopes: Scopes,
@@ -143,5 +145,5 @@ struct Sealed {
     request: AuthorizationRequest,
 }
 
-const TICKET: Kind<Sealed> = Kind::new("doorman_cf_", 2);
+const TICKET: Kind<Sealed> = Kind::new("doorman_cf_", 3);
 const FORM_LIFETIME: Duration = Duration::from_mins(10);

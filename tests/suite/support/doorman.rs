@@ -121,6 +121,7 @@ impl Doorman {
                 grant: 90 * DAY,
                 recheck_after: HOUR,
                 recheck_grace: 12 * HOUR,
+                not_before: Timestamp::from_seconds(0),
             },
             registration: RegistrationSettings {
                 dynamic: true,
@@ -518,6 +519,7 @@ impl Builder {
                 scopes: ["openid", "email"].map(str::to_owned).to_vec(),
                 authorization_parameters: vec![("hd".to_owned(), "example.com".to_owned())],
                 user_key: vec![self.user_key.to_owned()],
+                revocable_refresh_tokens: false,
                 groups_claim: "groups".to_owned(),
             },
             sealing_keys: self.keys.clone(),
