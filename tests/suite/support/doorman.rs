@@ -304,7 +304,7 @@ impl Doorman {
         // Its threads may still be holding the file of its state.
         let start = async {
             loop {
-                match app::start(config.clone(), surroundings.clone()).await {
+                match Box::pin(app::start(config.clone(), surroundings.clone())).await {
                     Err(StartFault::State(StateFault::File(OpenFault::InUse { .. }))) => {
                         tokio::task::yield_now().await;
                     }
