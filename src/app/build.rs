@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::app::{StartFault, Surroundings, redirect_uri};
 use crate::authorization_server::AuthorizationServer;
+use crate::authorization_server::clients::declared::ServiceAccount;
 use crate::authorization_server::clients::document::Documents;
 use crate::browser::Cookies;
 use crate::config::{Config, ResourceSettings};
@@ -74,10 +75,11 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     ));
     let authorization_server = AuthorizationServer {
         issuer: config.issuer.clone(),
-        resources: config.resources.iter().map(resource).collect(),
+        resources: config.resources.iter().map(|own| resource(own, config)).collect(),
         registration: config.registration.clone(),
         documents: Arc::clone(&documents),
         declared: config.clients.clone(),
+        service_accounts: config.service_accounts.clone(),
         cookies: Cookies::of(&config.issuer),
         ring,
         grants: grants.clone(),
@@ -108,9 +110,12 @@ fn strangers(
     Ok(StrangerConnection::new(&surroundings.internet, settings, surroundings.clock.clone())?)
 }
 
-fn resource(settings: &ResourceSettings) -> Arc<Resource> {
+fn resource(settings: &ResourceSettings, config: &Config) -> Arc<Resource> {
     let ResourceSettings { url, name, upstream, access, scopes } = settings.clone();
-    Arc::new(Resource::new(url, name, upstream, access, scopes))
+    let may_use = |account: &&ServiceAccount| account.may_use(url.as_str());
+    let accounts = config.service_accounts.iter().filter(may_use);
+    let accounts = accounts.map(|account| account.client.id.clone()).collect();
+    Arc::new(Resource::new(url, name, upstream, access, accounts, scopes))
 }
 
 const MOST_UNCONFIRMED: usize = 4096;

@@ -22,7 +22,7 @@ use std::path::Path;
 use http::HeaderValue;
 
 use crate::authorization_server::RegistrationSettings;
-use crate::authorization_server::clients::declared::DeclaredClient;
+use crate::authorization_server::clients::declared::{DeclaredClient, ServiceAccount};
 use crate::config::problem::{Problem, Reported, Spot};
 use crate::config::stanza::{Reading, Stanza};
 use crate::grants::Lifetimes;
@@ -58,6 +58,8 @@ pub struct Config {
     pub registration: RegistrationSettings,
     /// No two with the same id.
     pub clients: Vec<DeclaredClient>,
+    /// With ids that none of the clients has.
+    pub service_accounts: Vec<ServiceAccount>,
     pub identity_headers: IdentityHeaders,
     /// Origins of web pages that may call, besides loopback ones and our own.
     pub allowed_origins: Vec<HeaderValue>,

@@ -44,6 +44,7 @@ fn environment() -> Environment {
         .with_file("/run/secrets/doorman/sealing-key", key("current") + "\n")
         // Where the example and the README have them.
         .with_file("/run/secrets/mcp-doorman/client-secret", "s3cr3t from a file\n")
+        .with_file("/run/secrets/mcp-doorman/nightly-report", "s3cr3t that is long enough")
         .with_file("/run/secrets/mcp-doorman/sealing-key", key("current") + "\n")
         .with_file("/run/secrets/empty", "\n")
         .with_file("/run/secrets/short", STANDARD.encode("s3cr3t but short"))

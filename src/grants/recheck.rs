@@ -182,7 +182,7 @@ impl Grants {
                 self.end(row.id).await?;
                 return Err(AdvanceFault::Theft);
             };
-            let grant = Grant { generations, ..self.told(row, answer) };
+            let grant = Grant { generations, ..self.told_by_idp(row, answer) };
             match self.swap(&grant, current.version).await {
                 Ok(Swap::Done(_)) => return self.if_time_is_left(grant),
                 Ok(Swap::Lost) => {}
@@ -208,7 +208,7 @@ impl Grants {
     }
 
     /// `grant` after the IdP's `answer`.
-    fn told(&self, grant: &Grant, answer: &Recheck) -> Grant {
+    fn told_by_idp(&self, grant: &Grant, answer: &Recheck) -> Grant {
         let (now, mut told) = (self.on.clock.now(), grant.clone());
         match &answer.verdict {
             Verdict::Vouched(person) => {

@@ -26,6 +26,7 @@ mod recheck;
 mod refresh;
 mod registration;
 mod revocation;
+mod service_accounts;
 mod streaming;
 mod support;
 mod vocabulary;

@@ -13,6 +13,7 @@ mod registration;
 mod resources;
 mod sealing_keys;
 mod secret;
+mod service_accounts;
 mod state;
 mod tokens;
 
@@ -42,7 +43,10 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let state = state::check(raw.state, reading);
     let tokens = tokens::check(raw.tokens, reading);
     let registration = registration::check(raw.registration, reading);
-    let clients = clients::check(raw.clients, reading);
+    let mut ids = Vec::new();
+    let clients = clients::check(raw.clients, &mut ids, reading);
+    let served = public.as_ref().map_or(&[][..], |(_, resources)| resources);
+    let service_accounts = service_accounts::check(raw.service_accounts, &mut ids, served, reading);
     let identity_headers = identity_headers::check(raw.identity_headers, reading);
     let allowed_origins = origins::check(raw.allowed_origins, reading);
     let trusted_proxies = proxies::check(raw.trusted_proxies, reading);
@@ -62,6 +66,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
         tokens: tokens?,
         registration: registration?,
         clients: clients?,
+        service_accounts: service_accounts?,
         identity_headers: identity_headers?,
         allowed_origins: allowed_origins?,
         trusted_proxies: trusted_proxies?,

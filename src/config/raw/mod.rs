@@ -8,6 +8,7 @@ pub(super) mod log;
 pub(super) mod registration;
 pub(super) mod resource;
 pub(super) mod secret;
+pub(super) mod service_account;
 pub(super) mod state;
 pub(super) mod tokens;
 
@@ -25,6 +26,7 @@ use crate::config::raw::log::RawLog;
 use crate::config::raw::registration::RawRegistration;
 use crate::config::raw::resource::{RESOURCES, RawResource};
 use crate::config::raw::secret::{SECRETS, SecretSource};
+use crate::config::raw::service_account::{RawServiceAccount, SERVICE_ACCOUNTS};
 use crate::config::raw::state::{RawState, STATE};
 use crate::config::raw::tokens::RawTokens;
 use crate::config::schema;
@@ -45,6 +47,7 @@ pub(super) struct RawConfig {
     pub tokens: RawTokens,
     pub registration: RawRegistration,
     pub clients: Field<Vec<RawClient>>,
+    pub service_accounts: Field<Vec<RawServiceAccount>>,
     pub identity_headers: RawIdentityHeaders,
     pub allowed_origins: Field<Vec<Typed<String>>>,
     pub trusted_proxies: Field<Vec<Typed<String>>>,
@@ -102,6 +105,12 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             "clients",
             "MCP clients that you set up, for those that ask people for a client id.",
             CLIENTS.by_default(|| json!([])),
+            reading,
+        ),
+        service_accounts: root.ask(
+            "service_accounts",
+            "Machines that get tokens for themselves, with nobody signing in (grant_type=client_credentials).",
+            SERVICE_ACCOUNTS.by_default(|| json!([])),
             reading,
         ),
         identity_headers: root.stanza(

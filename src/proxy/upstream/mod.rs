@@ -140,6 +140,7 @@ mod tests {
             None,
             UpstreamUrl::parse(upstream).unwrap(),
             Access::Anyone,
+            Vec::new(),
             Scopes::default(),
         );
         target(&judged.parse().unwrap(), &resource).map(|uri| uri.to_string())

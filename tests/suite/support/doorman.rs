@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
 use mcp_doorman::app::{self, Running, StartFault, Surroundings};
 use mcp_doorman::authorization_server::RegistrationSettings;
-use mcp_doorman::authorization_server::clients::declared::DeclaredClient;
+use mcp_doorman::authorization_server::clients::declared::{DeclaredClient, ServiceAccount};
 use mcp_doorman::authorization_server::clients::document::{DocumentSettings, Support};
 use mcp_doorman::chance::Chance;
 use mcp_doorman::clock::{Clock, ManualClock, Timestamp};
@@ -78,6 +78,7 @@ pub struct Builder {
     registration: RegistrationSettings,
     internet: Internet,
     clients: Vec<DeclaredClient>,
+    service_accounts: Vec<ServiceAccount>,
     client_authentication: ClientAuthentication,
     user_key: &'static str,
     log_level: LogLevel,
@@ -139,6 +140,7 @@ impl Doorman {
             },
             internet: no_internet(),
             clients: Vec::new(),
+            service_accounts: Vec::new(),
             client_authentication: ClientAuthentication::Basic,
             user_key: "sub",
             log_level: LogLevel::Debug,
@@ -433,7 +435,9 @@ impl Builder {
             .with_file("/key", encoded_key("of no deployment"))
             .with_file("/jwks.json", keys.to_string());
         let config = config::load(Path::new("/config.yaml"), &environment);
-        self.clients.extend(config.unwrap_or_else(|problems| panic!("{problems}")).clients);
+        let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+        self.clients.extend(config.clients);
+        self.service_accounts.extend(config.service_accounts);
         self
     }
 
@@ -541,6 +545,7 @@ impl Builder {
             tokens: self.lifetimes,
             registration: self.registration.clone(),
             clients: self.clients.clone(),
+            service_accounts: self.service_accounts.clone(),
             identity_headers: IdentityHeaders {
                 user: HeaderName::from_static("x-forwarded-user"),
                 email: HeaderName::from_static("x-forwarded-email"),
