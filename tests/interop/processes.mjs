@@ -18,7 +18,7 @@ export function start(name, [command, ...args], { env, log, ipc = false, input =
     env,
     stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe', ...(ipc ? ['ipc'] : [])],
   });
-  const file = createWriteStream(log);
+  const file = createWriteStream(log, { flags: 'a' });
   const exited = once(child, 'close');
   let output = '';
   let failure;
@@ -58,6 +58,11 @@ export function start(name, [command, ...args], { env, log, ipc = false, input =
         clearTimeout(patience);
       }
       return child.exitCode;
+    },
+    /** End it as a fault of the machine would: it can neither finish nor tidy up. */
+    async kill() {
+      child.kill('SIGKILL');
+      await exited;
     },
   };
 }
