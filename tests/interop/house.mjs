@@ -6,12 +6,14 @@ import { makeSealingKey, planDoorman, startDoorman } from './doorman.mjs';
 import { startEverything } from './everything.mjs';
 import { startIdp } from './idp.mjs';
 import { startRedis } from './redis.mjs';
+import { startReplicas } from './replicas.mjs';
 
 /**
  * Start a house with `doors` doormen. They share the MCP server, which `startUpstream` starts, the IdP and the
  * sealing key. Their `state` is `memory`, `dir` (one each) or `redis` (one for all).
+ * With `replicas`, each of them is that many behind one address.
  */
-export async function startHouse({ doors = 1, startUpstream = startEverything, state, ...settings } = {}) {
+export async function startHouse({ doors = 1, startUpstream = startEverything, state, replicas, ...settings } = {}) {
   const folder = await makeFolder();
   const plans = [];
   while (plans.length < doors) plans.push(await planDoorman());
@@ -24,7 +26,10 @@ export async function startHouse({ doors = 1, startUpstream = startEverything, s
     const redis = state === 'redis' ? keep(await startRedis({ folder })) : undefined;
     const doormen = [];
     const shared = { folder, idp, upstream: upstream.url, sealingKey, state: redis ?? state, ...settings };
-    for (const plan of plans) doormen.push(keep(await startDoorman({ plan, ...shared })));
+    for (const plan of plans) {
+      const settled = { plan, ...shared };
+      doormen.push(keep(await (replicas ? startReplicas({ count: replicas, ...settled }) : startDoorman(settled))));
+    }
     const doorman = doormen[0];
     return { folder, idp, upstream, sealingKey, redis, doormen, doorman, stop: () => stopAll(started) };
   } catch (error) {
