@@ -19,6 +19,7 @@ export class LoginByHand {
     'call',
     'refresh',
     'callAgain',
+    'refreshAgain',
   ];
   person = new Person();
   #resource;
@@ -122,6 +123,10 @@ export class LoginByHand {
 
   callAgain() {
     return this.call();
+  }
+
+  refreshAgain() {
+    return this.refresh();
   }
 
   /** Open a session at the MCP server, whatever comes of it. */

@@ -72,11 +72,12 @@ describe('three replicas', { concurrency: 1 }, () => {
 
   /** Spend requests until the next one is for `replica`. */
   async function turnTo(replica) {
-    for (;;) {
-      const last = doorman.turns.at(-1)?.replica ?? 2;
-      if ((last + 1) % 3 === replica) return;
-      await fetch(doorman.resource, { method: 'HEAD' });
+    for (let spent = 0; spent < 3; spent += 1) {
+      const { status } = await fetch(doorman.resource, { method: 'HEAD' });
+      assert.equal(status, 401);
+      if ((doorman.turns.at(-1).replica + 1) % 3 === replica) return;
     }
+    assert.fail(`it is never the turn of ${replica}`);
   }
 });
 
