@@ -38,6 +38,11 @@ export class LoginByHand {
     this.person.browser.staysAtOrigin = true;
   }
 
+  /** Its own, after `becomeKnown`, if it registered itself. */
+  get credentials() {
+    return this.#credentials;
+  }
+
   get tokens() {
     return this.#issued.at(-1);
   }

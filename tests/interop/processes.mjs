@@ -49,6 +49,8 @@ export function start(name, [command, ...args], { env, log, ipc = false, input =
       const how = failure?.message ?? child.exitCode ?? child.signalCode;
       throw new Gone(`${name} has ended (${how}):\n${output}`);
     },
+    /** Wait until it has ended by itself. */
+    ended: () => exited,
     /** Ask it to end; insist after ten seconds. Returns its exit code, `null` if a signal ended it. */
     async stop() {
       if (running.has(child)) {
