@@ -16,7 +16,8 @@ const STATES = [
   { name: 'Redis, with three replicas', settings: { state: 'redis', replicas: 3 } },
 ];
 const KINDS = [SDK_1, SDK_2, MCP_REMOTE];
-const LONG = { name: 'trigger-long-running-operation', input: { duration: 3, steps: 6 }, steps: 6 };
+// Long enough for another call to fit in, with all of them at work.
+const LONG = { name: 'trigger-long-running-operation', input: { duration: 6, steps: 6 }, steps: 6 };
 
 // Most of it is waiting: they wait together.
 describe('logins are kept in', { concurrency: STATES.length }, () => {
