@@ -117,9 +117,10 @@ export class LoginByHand {
   }
 
   async call() {
-    const { status, body } = await this.initialize();
-    assert.equal(status, 200);
-    await body.cancel();
+    const response = await this.initialize();
+    const answer = await response.text();
+    assert.equal(response.status, 200, answer);
+    assert.match(answer, /serverInfo/);
   }
 
   refresh() {

@@ -6,11 +6,12 @@ import net from 'node:net';
 import { pipeline } from 'node:stream';
 
 import { startDoorman } from './doorman.mjs';
-import { freePort } from './processes.mjs';
+import { freePort, until } from './processes.mjs';
 
 /**
  * Start `count` doormen with the same `settings`, which are those of `startDoorman`, and the front at the address
- * of `plan`. `turns` tells which of the `replicas`, by its number, was given what.
+ * of `plan`. `turns` tells which of the `replicas`, by its number, was given what. Before one is told to end,
+ * `withdraw` it, as Kubernetes takes a pod out of its Service; `bringBack` gives it turns again.
  */
 export async function startReplicas({ count, plan, ...settings }) {
   const replicas = [];
@@ -31,11 +32,14 @@ export async function startReplicas({ count, plan, ...settings }) {
     await stop();
     throw error;
   }
-  return { ...plan, replicas, turns, log: () => replicas.map(({ log }) => log()).join(''), stop };
+  const { withdraw, bringBack } = front;
+  return { ...plan, replicas, turns, withdraw, bringBack, log: () => replicas.map(({ log }) => log()).join(''), stop };
 }
 
 /** A proxy that streams both ways and leaves `Host` as it is. */
 async function startFront({ port, replicas, turns }) {
+  const withdrawn = new Set();
+  const underWay = [];
   let next = 0;
   const server = http.createServer((request, response) => {
     carry(request, response).catch((error) => {
@@ -46,6 +50,12 @@ async function startFront({ port, replicas, turns }) {
   server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   return {
+    /** Resolves when nothing that it was given is under way. */
+    async withdraw(replica) {
+      withdrawn.add(replica);
+      await until('it has answered', () => !underWay.includes(replica));
+    },
+    bringBack: (replica) => withdrawn.delete(replica),
     async stop() {
       server.closeAllConnections();
       server.close();
@@ -57,6 +67,7 @@ async function startFront({ port, replicas, turns }) {
     const { method, url } = request;
     const { replica, socket } = await reach();
     turns.push({ replica, method, path: url.split('?')[0] });
+    response.on('close', () => underWay.splice(underWay.indexOf(replica), 1));
     const onward = http.request({
       method,
       path: url,
@@ -73,15 +84,18 @@ async function startFront({ port, replicas, turns }) {
 
   /** A connection to the next replica that accepts one. Nothing has been sent yet, so asking another is safe. */
   async function reach() {
-    let refusal;
+    let refusal = new Error('no replica is there');
     for (let tries = 0; tries < replicas.length; tries += 1) {
       const replica = next % replicas.length;
       next += 1;
+      if (withdrawn.has(replica)) continue;
+      underWay.push(replica);
       const socket = net.connect(replicas[replica].port, '127.0.0.1');
       try {
         await once(socket, 'connect');
         return { replica, socket };
       } catch (error) {
+        underWay.splice(underWay.indexOf(replica), 1);
         refusal = error;
       }
     }
