@@ -8,6 +8,13 @@ import { startIdp } from './idp.mjs';
 import { startRedis } from './redis.mjs';
 import { startReplicas } from './replicas.mjs';
 
+/** Where logins can be kept, and the settings of a house that does. */
+export const STATES = [
+  { name: 'memory', settings: { state: 'memory' } },
+  { name: 'a file', settings: { state: 'dir' } },
+  { name: 'Redis, with three replicas', settings: { state: 'redis', replicas: 3 } },
+];
+
 /**
  * Start a house with `doors` doormen. They share the MCP server, which `startUpstream` starts, the IdP and the
  * sealing key. Their `state` is `memory`, `dir` (one each) or `redis` (one for all).

@@ -4,17 +4,12 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 
 import { startDocumentHost } from './documents.mjs';
-import { makeFolder, startHouse } from './house.mjs';
+import { makeFolder, startHouse, STATES } from './house.mjs';
 import { MCP_REMOTE, SDK_1, SDK_2 } from './kinds.mjs';
 import { describeLife } from './life.mjs';
 import { acceptAll, DOCUMENT, WAYS } from './registrations.mjs';
 import { assertLogsTellNoSecret } from './secrets.mjs';
 
-const STATES = [
-  { name: 'memory', settings: { state: 'memory' } },
-  { name: 'a file', settings: { state: 'dir' } },
-  { name: 'Redis, with three replicas', settings: { state: 'redis', replicas: 3 } },
-];
 const KINDS = [SDK_1, SDK_2, MCP_REMOTE];
 // Long enough for another call to fit in, with all of them at work.
 const LONG = { name: 'trigger-long-running-operation', input: { duration: 6, steps: 6 }, steps: 6 };
