@@ -16,7 +16,8 @@ export const BOB = person('bob', ['interns']);
  * can be `startAgain`, and still knows who was logging in, as an IdP with a database does.
  */
 export async function startIdp({ redirectUris }) {
-  const server = http.createServer();
+  // Node closes what was idle for 5 s, even if a request has come since that it had no time to read.
+  const server = http.createServer({ keepAliveTimeout: 60_000 });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
 

@@ -117,11 +117,14 @@ export class McpRemote {
   }
 }
 
-/** Unless it registers itself, it keeps to one port for the redirect: others might have chosen that too. */
+/**
+ * It has a port for the redirect: the one that it would derive from the URL is the same for all of its kind, and among
+ * those that the system gives away. If that is taken when it comes back, it registers again.
+ */
 async function flagsOf({ clientId, clientSecret, document } = {}) {
   const port = String(await freePort());
   if (document) return [port, '--client-metadata-url', document];
-  if (!clientId) return [];
+  if (!clientId) return [port];
   const information = { client_id: clientId, client_secret: clientSecret };
   return [port, '--static-oauth-client-info', JSON.stringify(information)];
 }
