@@ -105,6 +105,7 @@ export class LoginByHand {
     assert.equal(url.searchParams.get('state'), this.#state);
     assert.equal(url.searchParams.get('iss'), this.#metadata.issuer);
     this.#code = url.searchParams.get('code');
+    assert.ok(this.#code, url.search);
   }
 
   buyTokens() {
