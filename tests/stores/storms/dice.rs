@@ -1,5 +1,7 @@
 //! Choices that look random and are the same in every run: the generator known as `SplitMix64`.
 
+use std::time::Duration;
+
 #[derive(Debug)]
 pub struct Dice(u64);
 
@@ -18,5 +20,10 @@ impl Dice {
 
     pub fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
+    }
+
+    /// At most so long.
+    pub fn pause(&mut self, longest: Duration) -> Duration {
+        Duration::from_micros(self.below(usize::try_from(longest.as_micros()).unwrap()) as u64)
     }
 }

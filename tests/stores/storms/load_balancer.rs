@@ -20,6 +20,7 @@ pub struct LoadBalancer {
     replicas: Arc<Vec<SocketAddr>>,
     host: &'static str,
     next: Arc<AtomicUsize>,
+    answered: Arc<AtomicUsize>,
 }
 
 /// The connection broke before the whole answer was there: what was asked for may have been done.
@@ -28,7 +29,12 @@ pub struct Lost;
 
 impl LoadBalancer {
     pub fn before(replicas: Vec<SocketAddr>, host: &'static str) -> Self {
-        Self { replicas: Arc::new(replicas), host, next: Arc::default() }
+        Self { replicas: Arc::new(replicas), host, next: Arc::default(), answered: Arc::default() }
+    }
+
+    /// How many answers came whole so far.
+    pub fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
     }
 
     pub async fn send(&self, request: Request) -> Result<Exchange, Lost> {
@@ -36,6 +42,7 @@ impl LoadBalancer {
         let answer = async {
             let (head, body) = self.begin(connection, request).await?.into_parts();
             let body = body.collect().await.map_err(|_| Lost)?.to_bytes();
+            self.answered.fetch_add(1, Ordering::Relaxed);
             Ok(Exchange::of(head.status, head.headers, body))
         };
         timeout(PATIENCE, answer).await.unwrap_or_else(|_| panic!("no answer in {PATIENCE:?}"))
@@ -59,7 +66,7 @@ impl LoadBalancer {
     }
 
     /// To the next replica that accepts one.
-    async fn connection(&self) -> SendRequest<Full<Bytes>> {
+    pub async fn connection(&self) -> SendRequest<Full<Bytes>> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             for _ in self.replicas.iter() {

@@ -4,16 +4,20 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test that can't go on should stop and say where"
+    clippy::print_stderr,
+    reason = "a test that can't go on should stop and say where; a storm tells what it counted"
 )]
 
 // `servers` is written for the other test of this folder: these are its `crate::…`.
 use mcp_doorman::{chance, clock, store};
 
 mod dice;
+mod fleet;
+mod kills;
 mod life;
 mod load_balancer;
 mod refreshes;
+mod rotating_idp;
 #[path = "../servers.rs"]
 #[expect(dead_code, reason = "the outages use the rest of it")]
 mod servers;
