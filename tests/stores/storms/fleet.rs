@@ -88,6 +88,10 @@ impl Fleet {
         self.replicas.len()
     }
 
+    pub fn process_id(&self, number: usize) -> u32 {
+        self.replicas[number].process.id()
+    }
+
     /// `kill -9`, and the same again.
     pub fn kill_and_start_again(&mut self, number: usize) {
         let replica = &mut self.replicas[number];

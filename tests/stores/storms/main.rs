@@ -17,6 +17,7 @@ mod kills;
 mod life;
 mod load_balancer;
 mod refreshes;
+mod registrations;
 mod rotating_idp;
 #[path = "../servers.rs"]
 #[expect(dead_code, reason = "the outages use the rest of it")]
