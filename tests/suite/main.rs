@@ -25,6 +25,7 @@ mod recheck;
 mod refresh;
 mod registration;
 mod revocation;
+mod stream_ends;
 mod streaming;
 mod support;
 mod vocabulary;

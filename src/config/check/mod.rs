@@ -4,6 +4,7 @@ mod access;
 mod choice;
 mod clients;
 mod documents;
+mod duration;
 mod identity_headers;
 mod idp;
 mod listen;
@@ -14,6 +15,7 @@ mod resources;
 mod sealing_keys;
 mod secret;
 mod state;
+mod streams;
 mod tokens;
 
 use std::num::NonZeroUsize;
@@ -41,6 +43,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let sealing_keys = sealing_keys::check(raw.sealing_keys, reading);
     let state = state::check(raw.state, reading);
     let tokens = tokens::check(raw.tokens, reading);
+    let streams = streams::check(raw.streams, reading);
     let registration = registration::check(raw.registration, reading);
     let clients = clients::check(raw.clients, reading);
     let identity_headers = identity_headers::check(raw.identity_headers, reading);
@@ -60,6 +63,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
         sealing_keys: sealing_keys?,
         state: state?,
         tokens: tokens?,
+        streams: streams?,
         registration: registration?,
         clients: clients?,
         identity_headers: identity_headers?,

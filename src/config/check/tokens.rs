@@ -1,8 +1,8 @@
 //! `tokens:` how long they last.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::config::check::duration::within;
 use crate::config::field::Field;
 use crate::config::problem::Reported;
 use crate::config::raw::tokens::RawTokens;
@@ -31,21 +31,6 @@ pub(super) fn check(raw: RawTokens, reading: &mut Reading) -> Result<Lifetimes, 
         )));
     }
     Ok(Lifetimes { access, refresh, grant: LONGEST_GRANT, recheck_after, recheck_grace })
-}
-
-fn within(
-    field: Field<Duration>,
-    default: Duration,
-    range: RangeInclusive<Duration>,
-    fix: &str,
-    reading: &mut Reading,
-) -> Result<Duration, Reported> {
-    let Some(typed) = field.optional()? else { return Ok(default) };
-    if range.contains(&typed.value) {
-        return Ok(typed.value);
-    }
-    let reason = if typed.value < *range.start() { "is too short" } else { "is too long" };
-    Err(reading.tell(typed.problem(reason, fix)))
 }
 
 const SECOND: Duration = Duration::from_secs(1);
