@@ -16,6 +16,7 @@ use crate::idp::Idp;
 use crate::outbound::{IdpConnection, StrangerConnection, StrangerSettings};
 use crate::pages::Pages;
 use crate::policy::Resource;
+use crate::proxy::Streams;
 use crate::router::{Front, Routes};
 use crate::seal::KeyRing;
 use crate::store::epoch::Epochs;
@@ -29,6 +30,7 @@ pub struct Built {
     pub idp: Arc<Idp>,
     pub documents: Arc<Documents>,
     pub grants: Grants,
+    pub streams: Arc<Streams>,
     pub seen: mpsc::Receiver<(GrantId, u32)>,
     /// `None` if no other process can have this store.
     pub replica: Option<Arc<Replica>>,
@@ -67,6 +69,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     let (first_seen, seen) = mpsc::channel(MOST_UNCONFIRMED);
     let verifier =
         Verifier::new(Arc::clone(&ring), grants.clone(), Arc::clone(&revocations), first_seen);
+    let streams = Arc::new(Streams::new(config.streams, revocations, clock.clone()));
     let documents = Arc::new(Documents::new(
         config.registration.documents.clone(),
         config.registration.redirect_schemes.clone(),
@@ -96,7 +99,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
         &config.allowed_origins,
     )?;
     let front = Front::new(routes, clock, surroundings.chance)?;
-    Ok(Built { front, idp, documents, grants, seen, replica })
+    Ok(Built { front, idp, documents, grants, streams, seen, replica })
 }
 
 fn strangers(

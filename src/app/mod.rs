@@ -24,7 +24,7 @@ use crate::outbound::Internet;
 use crate::outbound::idp::NoConnection;
 use crate::pages::BrokenTemplate;
 use crate::protected_resource::NotReady;
-use crate::proxy::{OddAnswers, Upstream};
+use crate::proxy::{OddAnswers, Streams, Upstream};
 use crate::router::Front;
 use crate::seal::SealFault;
 use crate::server::{self, Deadlines, DrainSettings, Drained, Listener, WorkerSettings};
@@ -76,6 +76,7 @@ pub struct Running {
     readiness: Arc<Readiness>,
     grants: Grants,
     replica: Option<Arc<Replica>>,
+    streams: Arc<Streams>,
     background: Vec<JoinHandle<()>>,
 }
 
@@ -114,10 +115,11 @@ pub async fn start_on(
     if config.tokens.not_before > surroundings.clock.now() {
         return Err(StartFault::NotBefore);
     }
-    let Built { front, idp, documents, grants, seen, replica } =
+    let Built { front, idp, documents, grants, streams, seen, replica } =
         build::build(&config, &surroundings).await?;
     let readiness = Arc::new(Readiness::default());
-    let public = serve_public(listeners.public, config.workers, front, &surroundings.log)?;
+    let public =
+        serve_public(listeners.public, config.workers, front, &streams, &surroundings.log)?;
     let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
     let upstreams = config.resources.iter().map(|resource| resource.upstream.clone()).collect();
     let tasks: [Task; 6] = [
@@ -133,7 +135,7 @@ pub async fn start_on(
         .map(|task| tokio::spawn(task.with_subscriber(surroundings.log.clone())))
         .collect();
     announce(&config, public.address(), health.address());
-    Ok(Running { public, health, readiness, grants, replica, background })
+    Ok(Running { public, health, readiness, grants, streams, replica, background })
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -145,6 +147,11 @@ impl Running {
 
     pub fn health_address(&self) -> SocketAddr {
         self.health.address()
+    }
+
+    /// How many answers of upstreams are under way.
+    pub fn open_answers(&self) -> usize {
+        self.streams.count()
     }
 
     /// Stop accepting, let what is under way finish, then end. Called again meanwhile, end at once.
@@ -168,12 +175,18 @@ fn serve_public(
     listener: Listener,
     workers: NonZeroUsize,
     front: Front,
+    streams: &Arc<Streams>,
     log: &Dispatch,
 ) -> Result<server::Running, StartFault> {
     let (front, odd_answers) = (Arc::new(front), Arc::new(OddAnswers::default()));
+    let streams = Arc::clone(streams);
     // Each worker has its own connections to the upstream, and its own count of references to all this.
     let make_handler = move || {
-        let worker = Arc::new((Arc::clone(&front), Upstream::new(Arc::clone(&odd_answers))));
+        let streams = streams.of_worker();
+        // On the worker's own runtime, with which it ends.
+        tokio::spawn(streams.clone().keep_sweeping());
+        let upstream = Upstream::new(Arc::clone(&odd_answers), streams);
+        let worker = Arc::new((Arc::clone(&front), upstream));
         move |request, peer| {
             let worker = Arc::clone(&worker);
             async move { worker.0.answer(&worker.1, request, peer).await }

@@ -29,7 +29,7 @@ use crate::grants::Lifetimes;
 use crate::idp::IdpSettings;
 use crate::oauth::{PublicUrl, Scopes};
 use crate::policy::Access;
-use crate::proxy::IdentityHeaders;
+use crate::proxy::{IdentityHeaders, StreamSettings};
 use crate::seal::KeyMaterial;
 use crate::server::ListenAddress;
 use crate::store::StateSettings;
@@ -55,6 +55,7 @@ pub struct Config {
     pub sealing_keys: Vec<KeyMaterial>,
     pub state: StateSettings,
     pub tokens: Lifetimes,
+    pub streams: StreamSettings,
     pub registration: RegistrationSettings,
     /// No two with the same id.
     pub clients: Vec<DeclaredClient>,

@@ -10,7 +10,7 @@ mod recheck;
 pub mod revocations;
 pub mod row;
 #[cfg(test)]
-mod set_up;
+pub mod set_up;
 pub mod vouch;
 
 use std::sync::Arc;

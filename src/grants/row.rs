@@ -50,6 +50,10 @@ impl GrantId {
         Self(random)
     }
 
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     pub(super) fn key(self) -> Key {
         Key::new("grant", &self.0)
     }

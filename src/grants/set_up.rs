@@ -98,6 +98,10 @@ impl SetUp {
 }
 
 impl Grants {
+    pub fn revocations(&self) -> Arc<Revocations> {
+        Arc::clone(&self.on.revocations)
+    }
+
     /// Another replica on the same store.
     pub fn replica(&self) -> Self {
         let revocations = Arc::new(Revocations::new(self.on.clock.clone()));

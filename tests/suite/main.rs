@@ -27,6 +27,7 @@ mod refresh;
 mod registration;
 mod revocation;
 mod service_accounts;
+mod stream_ends;
 mod streaming;
 mod support;
 mod vocabulary;

@@ -4,6 +4,7 @@ mod access;
 mod choice;
 mod clients;
 mod documents;
+mod duration;
 mod identity_headers;
 mod idp;
 mod listen;
@@ -15,6 +16,7 @@ mod sealing_keys;
 mod secret;
 mod service_accounts;
 mod state;
+mod streams;
 mod tokens;
 
 use std::num::NonZeroUsize;
@@ -42,6 +44,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let sealing_keys = sealing_keys::check(raw.sealing_keys, reading);
     let state = state::check(raw.state, reading);
     let tokens = tokens::check(raw.tokens, reading);
+    let streams = streams::check(raw.streams, reading);
     let registration = registration::check(raw.registration, reading);
     let mut ids = Vec::new();
     let clients = clients::check(raw.clients, &mut ids, reading);
@@ -64,6 +67,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
         sealing_keys: sealing_keys?,
         state: state?,
         tokens: tokens?,
+        streams: streams?,
         registration: registration?,
         clients: clients?,
         service_accounts: service_accounts?,

@@ -10,6 +10,7 @@ pub(super) mod resource;
 pub(super) mod secret;
 pub(super) mod service_account;
 pub(super) mod state;
+pub(super) mod streams;
 pub(super) mod tokens;
 
 use std::num::NonZeroUsize;
@@ -28,6 +29,7 @@ use crate::config::raw::resource::{RESOURCES, RawResource};
 use crate::config::raw::secret::{SECRETS, SecretSource};
 use crate::config::raw::service_account::{RawServiceAccount, SERVICE_ACCOUNTS};
 use crate::config::raw::state::{RawState, STATE};
+use crate::config::raw::streams::RawStreams;
 use crate::config::raw::tokens::RawTokens;
 use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
@@ -45,6 +47,7 @@ pub(super) struct RawConfig {
     pub sealing_keys: Required<Vec<Typed<SecretSource>>>,
     pub state: Field<RawState>,
     pub tokens: RawTokens,
+    pub streams: RawStreams,
     pub registration: RawRegistration,
     pub clients: Field<Vec<RawClient>>,
     pub service_accounts: Field<Vec<RawServiceAccount>>,
@@ -95,6 +98,12 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             reading,
         ),
         tokens: root.stanza("tokens", "How long tokens last.", tokens::read, reading),
+        streams: root.stanza(
+            "streams",
+            "How long answers outlive the access tokens that they were asked for with.",
+            streams::read,
+            reading,
+        ),
         registration: root.stanza(
             "registration",
             "Which clients may become known here.",

@@ -19,7 +19,7 @@ use mcp_doorman::idp::{ClientAuthentication, IdpSettings};
 use mcp_doorman::oauth::{PublicUrl, Scopes};
 use mcp_doorman::outbound::Internet;
 use mcp_doorman::policy::{Access, AccessEntry};
-use mcp_doorman::proxy::IdentityHeaders;
+use mcp_doorman::proxy::{IdentityHeaders, StreamSettings};
 use mcp_doorman::seal::KeyMaterial;
 use mcp_doorman::secret::Secret;
 use mcp_doorman::server::ListenAddress;
@@ -169,6 +169,21 @@ impl Doorman {
 
     pub fn later(&self, by: Duration) {
         self.clock.advance(by);
+    }
+
+    /// How many answers of the MCP server are under way.
+    pub fn open_answers(&self) -> usize {
+        self.running.open_answers()
+    }
+
+    /// Wait until that many answers are under way.
+    pub async fn until_open_answers(&self, count: usize) {
+        let counted = async {
+            while self.open_answers() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(&format!("{count} answers under way"), counted).await;
     }
 
     /// The public listener, as the ingress sees it.
@@ -463,6 +478,11 @@ impl Builder {
         self
     }
 
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = count;
+        self
+    }
+
     /// Behind an ingress that says in `X-Forwarded-For` who calls.
     pub fn behind_a_proxy(mut self) -> Self {
         self.trusted_proxies = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()]);
@@ -543,6 +563,7 @@ impl Builder {
             sealing_keys: self.keys.clone(),
             state: self.state.clone(),
             tokens: self.lifetimes,
+            streams: StreamSettings { listening_grace: MINUTE, running_grace: 10 * MINUTE },
             registration: self.registration.clone(),
             clients: self.clients.clone(),
             service_accounts: self.service_accounts.clone(),
