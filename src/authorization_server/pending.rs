@@ -1,22 +1,26 @@
 //! A login that is under way at the IdP: what must be known again when the person comes back.
 //!
-//! It travels sealed in the IdP's `state`, so that nothing is stored for logins that are never finished.
+//! It travels sealed in the IdP's `state`, so that nothing is stored for logins that are never finished. One
+//! that is finished, but by somebody who has yet to be asked, waits in the store.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::authorization_server::AuthorizationServer;
+use crate::browser::consent::GivenConsent;
 use crate::browser::{AuthorizationRequest, Consent};
 use crate::clock::Timestamp;
 use crate::grants::GrantId;
+use crate::grants::vouch::IdpToken;
 use crate::idp::login::LoginSecret;
+use crate::idp::{Identity, LoggedIn};
 use crate::seal::Kind;
 use crate::store::{Key, StoreFault};
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PendingLogin {
-    request: AuthorizationRequest,
+    consent: GivenConsent,
     secret: LoginSecret,
     grant: GrantId,
     expires: Timestamp,
@@ -26,11 +30,15 @@ impl PendingLogin {
     /// The login that `consent` allows, for what was consented to and nothing else.
     pub fn of(consent: &Consent, secret: LoginSecret, grant: GrantId, now: Timestamp) -> Self {
         let expires = now.after(LOGIN_LIFETIME);
-        Self { request: consent.request().clone(), secret, grant, expires }
+        Self { consent: consent.given().clone(), secret, grant, expires }
+    }
+
+    pub fn consent(&self) -> &GivenConsent {
+        &self.consent
     }
 
     pub fn request(&self) -> &AuthorizationRequest {
-        &self.request
+        self.consent.request()
     }
 
     pub fn secret(&self) -> &LoginSecret {
@@ -43,10 +51,30 @@ impl PendingLogin {
     }
 }
 
+/// A login after which the person has to be asked, because it was not who was asked before.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FinishedLogin {
+    pub login: PendingLogin,
+    person: Identity,
+    refresh_token: Option<IdpToken>,
+}
+
+impl FinishedLogin {
+    pub fn new(login: PendingLogin, logged_in: LoggedIn) -> Self {
+        let refresh_token = logged_in.refresh_token.as_ref().map(IdpToken::new);
+        Self { login, person: logged_in.person, refresh_token }
+    }
+
+    pub fn logged_in(&self) -> LoggedIn {
+        let refresh_token = self.refresh_token.as_ref().map(IdpToken::secret);
+        LoggedIn { person: self.person.clone(), refresh_token }
+    }
+}
+
 /// What `state` holds. IdPs limit it (to about 1,000 characters); what is longer is kept in the store.
 #[derive(Debug, Serialize, Deserialize)]
 enum State {
-    Whole(PendingLogin),
+    Whole(Box<PendingLogin>),
     Kept([u8; 16]),
 }
 
@@ -67,7 +95,8 @@ pub async fn state_for(
     pending: PendingLogin,
 ) -> Result<String, StoreFault> {
     let expires = pending.expires;
-    let whole = server.ring.seal(&STATE, &State::Whole(pending)).map_err(|_| StoreFault)?;
+    let whole =
+        server.ring.seal(&STATE, &State::Whole(Box::new(pending))).map_err(|_| StoreFault)?;
     if whole.len() <= LONGEST_STATE {
         return Ok(whole);
     }
@@ -88,7 +117,7 @@ pub async fn login_of(
         opened = server.ring.open(&STATE, &kept.value).map_err(|_| StateFault::NotOurs)?;
     }
     match opened {
-        State::Whole(pending) if pending.expires > now => Ok(pending),
+        State::Whole(pending) if pending.expires > now => Ok(*pending),
         State::Whole(_) => Err(StateFault::Stale),
         State::Kept(_) => Err(StateFault::NotOurs),
     }
@@ -96,4 +125,5 @@ pub async fn login_of(
 
 pub const LOGIN_LIFETIME: Duration = Duration::from_mins(10);
 const LONGEST_STATE: usize = 1000;
-const STATE: Kind<State> = Kind::new("doorman_st_", 2);
+const STATE: Kind<State> = Kind::new("doorman_st_", 3);
+pub const FINISHED: Kind<FinishedLogin> = Kind::new("doorman_fl_", 1);

@@ -24,6 +24,7 @@ mod proxying;
 mod recheck;
 mod refresh;
 mod registration;
+mod remembered_consent;
 mod revocation;
 mod streaming;
 mod support;
