@@ -10,14 +10,16 @@ use crate::authorization_server::AuthorizationServer;
 use crate::authorization_server::clients::document::Documents;
 use crate::browser::Cookies;
 use crate::config::{Config, ResourceSettings};
-use crate::grants::{GrantId, Grants, Revocations};
+use crate::grants::{Foundation, GrantId, Grants, Revocations};
 use crate::idp::Idp;
 use crate::outbound::{IdpConnection, StrangerConnection, StrangerSettings};
 use crate::pages::Pages;
 use crate::policy::Resource;
 use crate::router::{Front, Routes};
 use crate::seal::KeyRing;
-use crate::store;
+use crate::store::epoch::Epochs;
+use crate::store::replicas::Replica;
+use crate::store::{self, StateSettings};
 use crate::token::Verifier;
 
 /// Everything that answers requests, and what its background tasks need.
@@ -27,6 +29,8 @@ pub struct Built {
     pub documents: Arc<Documents>,
     pub grants: Grants,
     pub seen: mpsc::Receiver<(GrantId, u32)>,
+    /// `None` if no other process can have this store.
+    pub replica: Option<Arc<Replica>>,
 }
 
 pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, StartFault> {
@@ -35,20 +39,30 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     let ring = Arc::new(KeyRing::new(current, previous, &config.issuer)?);
     let store = store::open(&config.state, clock.clone(), surroundings.chance).await?;
     let revocations = Arc::new(Revocations::new(clock.clone()));
-    let grants = Grants::new(
-        Arc::clone(&store),
-        Arc::clone(&ring),
-        Arc::clone(&revocations),
-        config.tokens,
-        clock.clone(),
-        Handle::current(),
-    );
     let idp = Arc::new(Idp::new(
         config.idp.clone(),
         redirect_uri(config),
         IdpConnection::to(&config.idp.issuer)?,
         clock.clone(),
     ));
+    let replica = match &config.state {
+        StateSettings::Memory | StateSettings::Dir(_) => None,
+        StateSettings::Redis(_) => {
+            let (store, clock) = (Arc::clone(&store), clock.clone());
+            Some(Arc::new(Replica::new(store, clock, surroundings.chance, &ring)?))
+        }
+    };
+    let epochs = Epochs::of(Arc::clone(&store), clock.clone(), surroundings.chance);
+    let foundation = Foundation {
+        store: Arc::clone(&store),
+        epochs: Arc::new(epochs),
+        ring: Arc::clone(&ring),
+        revocations: Arc::clone(&revocations),
+        idp: Arc::clone(&idp),
+        clock: clock.clone(),
+        background: Handle::current(),
+    };
+    let grants = Grants::new(foundation, config.tokens);
     let (first_seen, seen) = mpsc::channel(MOST_UNCONFIRMED);
     let verifier =
         Verifier::new(Arc::clone(&ring), grants.clone(), Arc::clone(&revocations), first_seen);
@@ -80,7 +94,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
         &config.allowed_origins,
     )?;
     let front = Front::new(routes, clock, surroundings.chance)?;
-    Ok(Built { front, idp, documents, grants, seen })
+    Ok(Built { front, idp, documents, grants, seen, replica })
 }
 
 fn strangers(

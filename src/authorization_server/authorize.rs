@@ -223,6 +223,7 @@ async fn check(
     let scopes = granted(&client, &resource.scopes, form.one("scope")?)?;
     let asked = AuthorizationRequest {
         client: client.digest,
+        client_name: client.name.clone(),
         remembered_as: remembered_as(&client, &redirect_uri, &scopes, &resource),
         redirect_uri,
         challenge,
@@ -286,7 +287,6 @@ fn granted(client: &Client, offered: &Scopes, asked: Option<&str>) -> Result<Sco
 
 fn in_words(client: &Client, now: Timestamp) -> ClientInWords {
     ClientInWords {
-        name: client.name.clone(),
         known_by: known_by(&client.known_by, now),
         document_host: match &client.known_by {
             KnownBy::Document(host) => Some(host.clone()),
@@ -305,7 +305,7 @@ pub(super) fn full_page(
     ticket: String,
 ) -> ConsentPage {
     ConsentPage {
-        client_name: client.name.clone(),
+        client_name: asked.client_name.clone(),
         destination: asked.redirect_uri.destination().to_owned(),
         redirect_uri: asked.redirect_uri.as_str().to_owned(),
         is_local: match asked.redirect_uri.target() {

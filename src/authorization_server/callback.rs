@@ -81,7 +81,14 @@ pub async fn handle(
     let begun = match begun_here(server, &form, headers, arrival).await {
         Ok(begun) => begun,
         Err(fault) => {
-            tracing::warn!(request_id = %arrival.id, %fault, whose_fault = "client", "callback refused");
+            let whose_fault = match fault {
+                NotBegun::State(StateFault::Elsewhere) => "us",
+                NotBegun::State(StateFault::Store(_)) => "store",
+                NotBegun::State(StateFault::NotOurs | StateFault::Stale)
+                | NotBegun::NoState
+                | NotBegun::AnotherBrowser => "client",
+            };
+            tracing::warn!(request_id = %arrival.id, %fault, whose_fault, "callback refused");
             return server.pages.problem(&page_of(fault), arrival.id);
         }
     };
@@ -235,6 +242,7 @@ async fn issue_code(
         id: login.grant(),
         login: logged_in,
         client: request.client,
+        client_name: request.client_name.clone(),
         resource: request.resource.clone(),
         scopes: request.scopes.clone(),
     };
@@ -249,6 +257,7 @@ async fn issue_code(
         challenge: request.challenge,
         expires: arrival.at.after(CODE_LIFETIME),
         refreshes: request.refreshes,
+        epoch: server.grants.epoch().await.map_err(|_| Fault::Unavailable)?,
     };
     let code = server.ring.seal(&CODE, &code).map_err(|_| Fault::Unavailable)?;
     tracing::info!(
@@ -286,6 +295,7 @@ fn page_of(fault: NotBegun) -> crate::pages::Problem {
     match fault {
         NotBegun::AnotherBrowser => problem_pages::another_browser(),
         NotBegun::State(StateFault::Store(_)) => problem_pages::unavailable(),
+        NotBegun::State(StateFault::Elsewhere) => problem_pages::elsewhere(),
         NotBegun::NoState | NotBegun::State(StateFault::NotOurs | StateFault::Stale) => {
             problem_pages::stale()
         }

@@ -90,7 +90,8 @@ async fn approved(
     let consent = ticket.spend(&*server.store).await?;
     let secret = LoginSecret::new(server.chance.bytes().map_err(|_| Fault::Unavailable)?);
     let grant = GrantId::new(server.chance.bytes().map_err(|_| Fault::Unavailable)?);
-    let pending = PendingLogin::of(&consent, secret.clone(), grant, arrival.at);
+    let epoch = server.grants.epoch().await.map_err(|_| Fault::Unavailable)?;
+    let pending = PendingLogin::of(&consent, secret.clone(), grant, epoch, arrival.at);
     let client = consent.request().client;
     let state = state_for(server, pending).await.map_err(|_| Fault::Unavailable)?;
     tracing::info!(

@@ -98,4 +98,9 @@ impl From<Repeated> for Refused {
 }
 
 pub const UNAVAILABLE: Refused = Refused::unavailable("store", "try again in a few seconds");
+/// Two replicas, each with a store of its own, and a client that talks with both.
+pub const ELSEWHERE: Refused = Refused::unavailable(
+    "us",
+    "this login is kept by another instance: with several, the operator has to set state.redis",
+);
 pub const OVERLOADED: Refused = Refused::unavailable("us", "too much is under way, try again soon");

@@ -4,12 +4,13 @@
 
 use crate::authorization_server::AuthorizationServer;
 use crate::authorization_server::clients::Client;
-use crate::authorization_server::error::{Refused, UNAVAILABLE};
+use crate::authorization_server::error::{ELSEWHERE, Refused, UNAVAILABLE};
 use crate::authorization_server::resource_indicator;
 use crate::authorization_server::token_response::{self, Issued};
 use crate::grants::{Grant, RedeemFault};
 use crate::oauth::ErrorCode;
 use crate::secret;
+use crate::store::epoch::Missing;
 use crate::token::sealed::{CODE, Code};
 use crate::wire::{Arrival, Form};
 
@@ -37,7 +38,7 @@ pub async fn redeem(
         }
         RedeemFault::Store(_) => UNAVAILABLE,
     })?;
-    let issued = token_response::tokens(server, client, &grant, &resource, &grant.scopes)?;
+    let issued = token_response::tokens(server, client, &grant, &resource, &grant.scopes).await?;
     tracing::info!(
         request_id = %arrival.id,
         client_id = %client.digest,
@@ -65,8 +66,14 @@ fn check(client: &Client, form: &Form, code: &Code, arrival: Arrival) -> Result<
 /// The grant, to check the rest of the request by. Whether the code may still be spent is decided when
 /// it is.
 async fn unspent(server: &AuthorizationServer, code: &Code) -> Result<Grant, Refused> {
-    let read = server.grants.read(code.grant).await.map_err(|_| UNAVAILABLE)?;
-    Ok(read.ok_or(BAD_CODE)?.grant)
+    if let Some(read) = server.grants.read(code.grant).await.map_err(|_| UNAVAILABLE)? {
+        let is_cut_off = server.grants.is_cut_off(read.grant.began);
+        return if is_cut_off { Err(BAD_CODE) } else { Ok(read.grant) };
+    }
+    match server.grants.epochs().why_missing(code.epoch).await.map_err(|_| UNAVAILABLE)? {
+        Missing::Over | Missing::Lost => Err(BAD_CODE),
+        Missing::Elsewhere => Err(ELSEWHERE),
+    }
 }
 
 const NO_CODE: Refused = Refused::new(ErrorCode::InvalidRequest, "code is missing");

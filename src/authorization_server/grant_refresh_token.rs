@@ -2,12 +2,13 @@
 
 use crate::authorization_server::AuthorizationServer;
 use crate::authorization_server::clients::Client;
-use crate::authorization_server::error::{Refused, UNAVAILABLE};
+use crate::authorization_server::error::{ELSEWHERE, Refused, UNAVAILABLE};
 use crate::authorization_server::resource_indicator;
 use crate::authorization_server::token_response::{self, Issued};
-use crate::grants::AdvanceFault;
+use crate::grants::{AdvanceFault, Orphan, ReadGrant};
 use crate::oauth::{ErrorCode, Scopes};
-use crate::token::sealed::REFRESH_TOKEN;
+use crate::store::epoch::Missing;
+use crate::token::sealed::{REFRESH_TOKEN, RefreshToken};
 use crate::wire::{Arrival, Form};
 
 pub async fn refresh(
@@ -21,28 +22,30 @@ pub async fn refresh(
     if token.client != client.digest {
         return Err(BAD_TOKEN);
     }
-    let read = server.grants.read(token.grant).await.map_err(|_| UNAVAILABLE)?.ok_or(BAD_TOKEN)?;
+    if server.grants.is_cut_off(token.issued) {
+        return Err(BAD_TOKEN);
+    }
+    let (id, generation) = (token.grant, token.generation);
+    let read = match server.grants.read(id).await.map_err(|_| UNAVAILABLE)? {
+        Some(read) => read,
+        None => missing(server, client, token).await?,
+    };
     let resource = resource_indicator::granted(server, form, &read.grant)?;
     let scopes = narrowed(&read.grant.scopes, &resource.scopes, form.one("scope")?)?;
-    let grant =
-        server.grants.advance(&server.idp, read, token.generation).await.map_err(|fault| {
-            match fault {
-                AdvanceFault::Ended => BAD_TOKEN,
-                AdvanceFault::Theft => {
-                    tracing::warn!(
-                        request_id = %arrival.id,
-                        client_id = %client.digest,
-                        grant_id = %token.grant,
-                        generation = token.generation,
-                        "replaced refresh token presented, grant ended",
-                    );
-                    BAD_TOKEN
-                }
-                AdvanceFault::Unvouched | AdvanceFault::TookTooLong => IDP_SILENT,
-                AdvanceFault::Store(_) => UNAVAILABLE,
-            }
-        })?;
-    let issued = token_response::tokens(server, client, &grant, &resource, &scopes)?;
+    let advanced = server.grants.advance(read, generation).await;
+    let grant = advanced.map_err(|fault| {
+        if fault == AdvanceFault::Theft {
+            tracing::warn!(
+                request_id = %arrival.id,
+                client_id = %client.digest,
+                grant_id = %id,
+                generation,
+                "replaced refresh token presented, grant ended",
+            );
+        }
+        refusal(fault)
+    })?;
+    let issued = token_response::tokens(server, client, &grant, &resource, &scopes).await?;
     tracing::info!(
         request_id = %arrival.id,
         client_id = %client.digest,
@@ -52,6 +55,50 @@ pub async fn refresh(
         "tokens refreshed",
     );
     Ok(issued)
+}
+
+/// The grant of a token that has no row: over, with another instance, or lost and perhaps not for good.
+async fn missing(
+    server: &AuthorizationServer,
+    client: &Client,
+    token: RefreshToken,
+) -> Result<ReadGrant, Refused> {
+    let why = server.grants.epochs().why_missing(token.epoch).await.map_err(|_| UNAVAILABLE)?;
+    match why {
+        Missing::Over => Err(BAD_TOKEN),
+        Missing::Elsewhere => Err(ELSEWHERE),
+        Missing::Lost => {
+            let orphan = orphan(server, client, token).ok_or(BAD_TOKEN)?;
+            server.grants.adopt(orphan).await.map_err(refusal)
+        }
+    }
+}
+
+/// `None` if the token has nothing that its grant could be rebuilt from.
+pub fn orphan(
+    server: &AuthorizationServer,
+    client: &Client,
+    token: RefreshToken,
+) -> Option<Orphan> {
+    let keepsake = token.keepsake?;
+    let resource = server.resources.iter().find(|own| own.digest == keepsake.resource)?;
+    Some(Orphan {
+        id: token.grant,
+        generation: token.generation,
+        issued: token.issued,
+        client: token.client,
+        client_name: client.name.clone(),
+        resource: resource.url.as_str().to_owned(),
+        keepsake,
+    })
+}
+
+fn refusal(fault: AdvanceFault) -> Refused {
+    match fault {
+        AdvanceFault::Ended | AdvanceFault::Theft => BAD_TOKEN,
+        AdvanceFault::Unvouched | AdvanceFault::TookTooLong => IDP_SILENT,
+        AdvanceFault::Store(_) => UNAVAILABLE,
+    }
 }
 
 /// RFC 6749 §6: not more than was granted. What the resource does not offer is left out of it, as it was at

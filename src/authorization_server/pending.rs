@@ -16,6 +16,7 @@ use crate::grants::vouch::IdpToken;
 use crate::idp::login::LoginSecret;
 use crate::idp::{Identity, LoggedIn};
 use crate::seal::Kind;
+use crate::store::epoch::Epoch;
 use crate::store::{Key, StoreFault};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,13 +25,21 @@ pub struct PendingLogin {
     secret: LoginSecret,
     grant: GrantId,
     expires: Timestamp,
+    /// Of the store that the login was begun on.
+    epoch: Epoch,
 }
 
 impl PendingLogin {
     /// The login that `consent` allows, for what was consented to and nothing else.
-    pub fn of(consent: &Consent, secret: LoginSecret, grant: GrantId, now: Timestamp) -> Self {
+    pub fn of(
+        consent: &Consent,
+        secret: LoginSecret,
+        grant: GrantId,
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> Self {
         let expires = now.after(LOGIN_LIFETIME);
-        Self { consent: consent.given().clone(), secret, grant, expires }
+        Self { consent: consent.given().clone(), secret, grant, expires, epoch }
     }
 
     pub fn consent(&self) -> &GivenConsent {
@@ -57,17 +66,18 @@ pub struct FinishedLogin {
     pub login: PendingLogin,
     person: Identity,
     refresh_token: Option<IdpToken>,
+    session: Option<[u8; 16]>,
 }
 
 impl FinishedLogin {
     pub fn new(login: PendingLogin, logged_in: LoggedIn) -> Self {
         let refresh_token = logged_in.refresh_token.as_ref().map(IdpToken::new);
-        Self { login, person: logged_in.person, refresh_token }
+        Self { login, person: logged_in.person, refresh_token, session: logged_in.session }
     }
 
     pub fn logged_in(&self) -> LoggedIn {
         let refresh_token = self.refresh_token.as_ref().map(IdpToken::secret);
-        LoggedIn { person: self.person.clone(), refresh_token }
+        LoggedIn { person: self.person.clone(), refresh_token, session: self.session }
     }
 }
 
@@ -75,7 +85,8 @@ impl FinishedLogin {
 #[derive(Debug, Serialize, Deserialize)]
 enum State {
     Whole(Box<PendingLogin>),
-    Kept([u8; 16]),
+    /// Under this key, by the store of this epoch.
+    Kept([u8; 16], Epoch),
 }
 
 /// Why a `state` does not name a login that is under way.
@@ -85,6 +96,10 @@ pub enum StateFault {
     NotOurs,
     #[error("the login took too long, or was finished before")]
     Stale,
+    #[error(
+        "the login was begun at another instance that has a store of its own: set state.redis to share one"
+    )]
+    Elsewhere,
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
@@ -94,7 +109,7 @@ pub async fn state_for(
     server: &AuthorizationServer,
     pending: PendingLogin,
 ) -> Result<String, StoreFault> {
-    let expires = pending.expires;
+    let (expires, epoch) = (pending.expires, pending.epoch);
     let whole =
         server.ring.seal(&STATE, &State::Whole(Box::new(pending))).map_err(|_| StoreFault)?;
     if whole.len() <= LONGEST_STATE {
@@ -102,7 +117,7 @@ pub async fn state_for(
     }
     let id = server.chance.bytes().map_err(|_| StoreFault)?;
     server.store.put(&Key::new("login", &id), whole, expires).await?;
-    server.ring.seal(&STATE, &State::Kept(id)).map_err(|_| StoreFault)
+    server.ring.seal(&STATE, &State::Kept(id, epoch)).map_err(|_| StoreFault)
 }
 
 /// The login that `state` names.
@@ -112,18 +127,27 @@ pub async fn login_of(
     now: Timestamp,
 ) -> Result<PendingLogin, StateFault> {
     let mut opened = server.ring.open(&STATE, state).map_err(|_| StateFault::NotOurs)?;
-    if let State::Kept(id) = opened {
-        let kept = server.store.read(&Key::new("login", &id)).await?.ok_or(StateFault::Stale)?;
+    if let State::Kept(id, epoch) = opened {
+        let kept = server.store.read(&Key::new("login", &id)).await?;
+        let Some(kept) = kept else {
+            let is_elsewhere = server.grants.epochs().is_elsewhere(epoch).await?;
+            return Err(if is_elsewhere { StateFault::Elsewhere } else { StateFault::Stale });
+        };
         opened = server.ring.open(&STATE, &kept.value).map_err(|_| StateFault::NotOurs)?;
     }
     match opened {
-        State::Whole(pending) if pending.expires > now => Ok(*pending),
+        State::Whole(pending) if pending.expires > now => {
+            if server.grants.epochs().is_elsewhere(pending.epoch).await? {
+                return Err(StateFault::Elsewhere);
+            }
+            Ok(*pending)
+        }
         State::Whole(_) => Err(StateFault::Stale),
-        State::Kept(_) => Err(StateFault::NotOurs),
+        State::Kept(..) => Err(StateFault::NotOurs),
     }
 }
 
 pub const LOGIN_LIFETIME: Duration = Duration::from_mins(10);
 const LONGEST_STATE: usize = 1000;
-const STATE: Kind<State> = Kind::new("doorman_st_", 3);
+const STATE: Kind<State> = Kind::new("doorman_st_", 4);
 pub const FINISHED: Kind<FinishedLogin> = Kind::new("doorman_fl_", 1);

@@ -19,6 +19,19 @@ pub fn bad_request(what: impl Into<String>) -> Problem {
     }
 }
 
+/// Two replicas, each with a store of its own, and a browser that talks with both.
+pub fn elsewhere() -> Problem {
+    Problem {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        title: "This sign-in can't go on",
+        what: "It was begun at another copy of this server, and the copies don't share what they know."
+            .to_owned(),
+        advice: "Trying again may help by chance. Ask whoever runs this server to set state.redis, \
+                 which several copies need.",
+        link: None,
+    }
+}
+
 pub fn unknown_client() -> Problem {
     Problem {
         status: StatusCode::BAD_REQUEST,

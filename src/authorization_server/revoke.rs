@@ -3,13 +3,14 @@
 use http::StatusCode;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
 
-use crate::authorization_server::AuthorizationServer;
-use crate::authorization_server::clients;
+use crate::authorization_server::clients::{self, Client};
 use crate::authorization_server::error::{Refused, UNAVAILABLE};
 use crate::authorization_server::token::read_form;
-use crate::grants::GrantId;
-use crate::oauth::{ClientDigest, ErrorCode};
-use crate::token::sealed::{ACCESS_TOKEN, REFRESH_TOKEN};
+use crate::authorization_server::{AuthorizationServer, grant_refresh_token};
+use crate::oauth::ErrorCode;
+use crate::store::StoreFault;
+use crate::store::epoch::Missing;
+use crate::token::sealed::{ACCESS_TOKEN, AccessToken, REFRESH_TOKEN, RefreshToken};
 use crate::wire::{Arrival, Request, Response, answer};
 
 pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arrival) -> Response {
@@ -28,11 +29,15 @@ async fn revoke(
     let client = clients::authenticate(server, &headers, &form, arrival).await?;
     let token = form.one("token")?.ok_or(NO_TOKEN)?;
     // RFC 7009 §2.2: a token that is not valid (any more) is as good as revoked.
-    let Some((grant, owner)) = named_by(server, token) else { return Ok(()) };
+    let Some(named) = named_by(server, token) else { return Ok(()) };
+    let (grant, owner) = match &named {
+        Named::Access(token) => (token.grant, token.client),
+        Named::Refresh(token) => (token.grant, token.client),
+    };
     if owner != client.digest {
         return Err(ANOTHER_CLIENTS);
     }
-    server.grants.end(grant).await.map_err(|_| UNAVAILABLE)?;
+    end(server, &client, named).await.map_err(|_| UNAVAILABLE)?;
     tracing::info!(
         request_id = %arrival.id,
         client_id = %client.digest,
@@ -42,14 +47,38 @@ async fn revoke(
     Ok(())
 }
 
-/// Which grant `token` belongs to. `token_type_hint` is not needed: a token's form says what it is.
-fn named_by(server: &AuthorizationServer, token: &str) -> Option<(GrantId, ClientDigest)> {
+/// A token of the grant that is to end.
+enum Named {
+    Access(AccessToken),
+    Refresh(RefreshToken),
+}
+
+/// `token_type_hint` is not needed: a token's form says what it is.
+fn named_by(server: &AuthorizationServer, token: &str) -> Option<Named> {
     if REFRESH_TOKEN.is_claimed_by(token) {
-        let token = server.ring.open(&REFRESH_TOKEN, token).ok()?;
-        Some((token.grant, token.client))
+        server.ring.open(&REFRESH_TOKEN, token).ok().map(Named::Refresh)
     } else {
-        let token = server.ring.open(&ACCESS_TOKEN, token).ok()?;
-        Some((token.grant, token.client))
+        server.ring.open(&ACCESS_TOKEN, token).ok().map(Named::Access)
+    }
+}
+
+async fn end(
+    server: &AuthorizationServer,
+    client: &Client,
+    named: Named,
+) -> Result<(), StoreFault> {
+    match named {
+        Named::Access(token) => server.grants.end(token.grant).await,
+        Named::Refresh(token) => {
+            let id = token.grant;
+            // A grant that the store lost could be adopted later by whoever has the token.
+            let is_lost = server.grants.read(id).await?.is_none()
+                && server.grants.epochs().why_missing(token.epoch).await? == Missing::Lost;
+            match grant_refresh_token::orphan(server, client, token) {
+                Some(orphan) if is_lost => server.grants.disown(&orphan).await,
+                Some(_) | None => server.grants.end(id).await,
+            }
+        }
     }
 }
 

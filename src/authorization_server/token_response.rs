@@ -8,6 +8,7 @@ use crate::authorization_server::error::{Refused, UNAVAILABLE};
 use crate::grants::{AccessTime, Grant};
 use crate::oauth::{ErrorCode, Scopes};
 use crate::policy::Resource;
+use crate::seal::SealFault;
 use crate::token::sealed::{ACCESS_TOKEN, AccessToken, REFRESH_TOKEN, RefreshToken};
 
 /// What the client gets. Clients compare `Bearer` by case and want every member in its place.
@@ -31,7 +32,7 @@ impl Issued {
 }
 
 /// Tokens of the grant's newest generation, the access token with `scopes`.
-pub fn tokens(
+pub async fn tokens(
     server: &AuthorizationServer,
     client: &Client,
     grant: &Grant,
@@ -44,7 +45,7 @@ pub fn tokens(
     }
     // And what its client may be granted.
     let scopes = client.allowed(scopes);
-    let generation = grant.generations.newest();
+    let (generation, issued) = (grant.generations.newest(), server.grants.now());
     let AccessTime { expires, told } = server.grants.access_time(grant);
     let person = &grant.person;
     let access_token = AccessToken {
@@ -52,6 +53,7 @@ pub fn tokens(
         generation,
         client: grant.client,
         resource: resource.digest,
+        issued,
         expires,
         scopes: scopes.clone(),
         key: person.key.clone(),
@@ -59,14 +61,21 @@ pub fn tokens(
         groups: fits(&person.groups).then(|| person.groups.clone()),
         rules: resource.rules,
     };
-    let refresh_token = RefreshToken { grant: grant.id, client: grant.client, generation };
+    let refresh_token = RefreshToken {
+        grant: grant.id,
+        client: grant.client,
+        generation,
+        issued,
+        epoch: server.grants.epoch().await.map_err(|_| UNAVAILABLE)?,
+        keepsake: server.grants.keepsake(grant, resource.digest),
+    };
     let seal = |_| UNAVAILABLE;
     Ok(Issued {
         access_token: server.ring.seal(&ACCESS_TOKEN, &access_token).map_err(seal)?,
         token_type: "Bearer",
         expires_in: told.as_secs(),
         refresh_token: if client.refreshes {
-            Some(server.ring.seal(&REFRESH_TOKEN, &refresh_token).map_err(seal)?)
+            Some(sealed(server, refresh_token).map_err(seal)?)
         } else {
             None
         },
@@ -74,11 +83,23 @@ pub fn tokens(
     })
 }
 
+/// With the keepsake if it fits: not every IdP's tokens are short.
+fn sealed(server: &AuthorizationServer, mut token: RefreshToken) -> Result<String, SealFault> {
+    let whole = server.ring.seal(&REFRESH_TOKEN, &token)?;
+    if whole.len() <= LONGEST_REFRESH_TOKEN {
+        return Ok(whole);
+    }
+    token.keepsake = None;
+    server.ring.seal(&REFRESH_TOKEN, &token)
+}
+
 /// Do the groups fit into a token? Some people have hundreds; then the grant's row has them.
 fn fits(groups: &[String]) -> bool {
     groups.iter().map(|group| group.len() + 1).sum::<usize>() <= MOST_GROUP_BYTES
 }
 
+/// Windows' credential store has 1,280 characters for all that a client keeps.
+const LONGEST_REFRESH_TOKEN: usize = 500;
 const MOST_GROUP_BYTES: usize = 120;
 const NOT_ALLOWED: Refused =
     Refused::new(ErrorCode::InvalidGrant, "the person may no longer use this resource");

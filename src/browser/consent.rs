@@ -26,6 +26,8 @@ use crate::store::{Created, Key, Store, StoreFault};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AuthorizationRequest {
     pub client: ClientDigest,
+    /// What the person was told that the client is called.
+    pub client_name: String,
     pub redirect_uri: RedirectUri,
     pub challenge: CodeChallenge,
     pub scopes: Scopes,
@@ -38,11 +40,10 @@ pub struct AuthorizationRequest {
     pub remembered_as: Option<ConsentDigest>,
 }
 
-/// What the full page says of the client, in words.
+/// What the full page says of the client besides its name, in words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientInWords {
-    pub name: String,
-    /// Who says that this is its name.
+    /// Who says that its name is this.
     pub known_by: String,
     /// The host whose document says so.
     pub document_host: Option<String>,
@@ -344,7 +345,7 @@ enum Asked {
     AfterLogin(PersonDigest),
 }
 
-const TICKET: Kind<Sealed> = Kind::new("doorman_cf_", 3);
+const TICKET: Kind<Sealed> = Kind::new("doorman_cf_", 4);
 const FORM_LIFETIME: Duration = Duration::from_mins(10);
 
 #[cfg(test)]
@@ -360,6 +361,7 @@ mod tests {
         let uri = RegisteredRedirectUri::parse("https://a.example/cb", &[]).unwrap();
         let request = AuthorizationRequest {
             client: ClientDigest::of("client"),
+            client_name: "Client".to_owned(),
             redirect_uri: uri.matches("https://a.example/cb").unwrap(),
             challenge: CodeChallenge::parse(&"x".repeat(43)).unwrap(),
             scopes: Scopes::default(),

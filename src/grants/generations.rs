@@ -34,6 +34,11 @@ impl Generations {
         Self { newest: 1, issued_at: now, confirmed: false }
     }
 
+    /// Of a grant that the store lost: the client has `presented`, and nothing newer is known.
+    pub const fn resumed(presented: u32, now: Timestamp) -> Self {
+        Self { newest: presented, issued_at: now, confirmed: false }
+    }
+
     pub const fn newest(&self) -> u32 {
         self.newest
     }

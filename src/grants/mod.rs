@@ -3,6 +3,8 @@
 //! Tokens carry what is needed to go on; the grant's row decides whether they may. Every change of a row
 //! is one compare-and-swap.
 
+mod adoption;
+mod ending;
 pub mod generations;
 mod recheck;
 pub mod revocations;
@@ -20,16 +22,17 @@ use crate::clock::{Clock, Timestamp};
 use crate::idp::{Idp, LoggedIn};
 use crate::oauth::{ClientDigest, Scopes};
 use crate::seal::KeyRing;
-use crate::store::{Created, Cursor, Followed, Reach, Store, StoreFault, Swap, Version};
+use crate::store::epoch::{Epoch, Epochs};
+use crate::store::{Created, Reach, Store, StoreFault, Swap, Version};
 
+pub use adoption::{Keepsake, Orphan};
 use generations::{Generations, Judgement};
 use recheck::Asking;
 pub use revocations::Revocations;
-use revocations::{ENDING, Ending};
 pub use row::{Grant, GrantId, GrantState};
 use vouch::Vouch;
 
-/// How long things last.
+/// How long tokens and grants last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
     /// Of an access token.
@@ -42,19 +45,29 @@ pub struct Lifetimes {
     pub recheck_after: Duration,
     /// How much longer, if the IdP is asked and does not answer, or can't be asked.
     pub recheck_grace: Duration,
+    /// Tokens that were issued before are refused, however long they would last.
+    pub not_before: Timestamp,
 }
 
 /// The rows of all grants, and which of them ended a short while ago.
 #[derive(Clone, Debug)]
 pub struct Grants {
-    store: Arc<dyn Store>,
-    ring: Arc<KeyRing>,
-    revocations: Arc<Revocations>,
+    on: Foundation,
     lifetimes: Lifetimes,
-    clock: Clock,
     asking: Asking,
+}
+
+/// What grants stand on.
+#[derive(Clone, Debug)]
+pub struct Foundation {
+    pub store: Arc<dyn Store>,
+    pub epochs: Arc<Epochs>,
+    pub ring: Arc<KeyRing>,
+    pub revocations: Arc<Revocations>,
+    pub idp: Arc<Idp>,
+    pub clock: Clock,
     /// Where what must not end with a connection goes on.
-    background: Handle,
+    pub background: Handle,
 }
 
 /// Of an access token.
@@ -80,6 +93,7 @@ pub struct NewGrant {
     pub id: GrantId,
     pub login: LoggedIn,
     pub client: ClientDigest,
+    pub client_name: String,
     pub resource: String,
     pub scopes: Scopes,
 }
@@ -122,21 +136,32 @@ pub enum AdvanceFault {
 }
 
 impl Grants {
-    pub fn new(
-        store: Arc<dyn Store>,
-        ring: Arc<KeyRing>,
-        revocations: Arc<Revocations>,
-        lifetimes: Lifetimes,
-        clock: Clock,
-        background: Handle,
-    ) -> Self {
-        let asking = Asking::default();
-        Self { store, ring, revocations, lifetimes, clock, asking, background }
+    pub fn new(on: Foundation, lifetimes: Lifetimes) -> Self {
+        Self { on, lifetimes, asking: Asking::default() }
+    }
+
+    /// Of the store that has what is written now.
+    pub async fn epoch(&self) -> Result<Epoch, StoreFault> {
+        self.on.epochs.current().await
+    }
+
+    /// Where grants are kept.
+    pub fn epochs(&self) -> &Epochs {
+        &self.on.epochs
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.on.clock.now()
+    }
+
+    /// Was a token that was issued at `issued` cut off by the operator?
+    pub fn is_cut_off(&self, issued: Timestamp) -> bool {
+        issued < self.lifetimes.not_before
     }
 
     /// Write the row of a grant whose code is about to be sent to the client.
     pub async fn create(&self, new: NewGrant) -> Result<(), CreateFault> {
-        let now = self.clock.now();
+        let now = self.on.clock.now();
         let vouch = Vouch::at(now, new.login.refresh_token.as_ref());
         let ends_at = now.after(self.lifetimes.grant);
         let ends_at = match vouch.refresh_token {
@@ -149,22 +174,25 @@ impl Grants {
             generations: Generations::first(now),
             person: new.login.person,
             client: new.client,
+            client_name: new.client_name,
             resource: new.resource,
             scopes: new.scopes,
+            began: now,
             ends_at,
             vouch,
+            session: new.login.session,
         };
         let sealed = self.sealed(&grant)?;
-        match self.store.create(&grant.id.key(), sealed, now.after(CODE_LIFETIME)).await? {
+        match self.on.store.create(&grant.id.key(), sealed, now.after(CODE_LIFETIME)).await? {
             Created::New(_) => Ok(()),
             Created::Present => Err(CreateFault::Present),
         }
     }
 
     pub async fn read(&self, id: GrantId) -> Result<Option<ReadGrant>, StoreFault> {
-        let Some(record) = self.store.read(&id.key()).await? else { return Ok(None) };
+        let Some(record) = self.on.store.read(&id.key()).await? else { return Ok(None) };
         // A row that does not open, or is another's, is as good as none.
-        let grant = self.ring.open(&row::ROW, &record.value).ok();
+        let grant = self.on.ring.open(&row::ROW, &record.value).ok();
         Ok(grant
             .filter(|grant: &Grant| grant.id == id)
             .map(|grant| ReadGrant { grant, version: record.version }))
@@ -185,7 +213,7 @@ impl Grants {
         }
         let live = Grant {
             state: GrantState::Live,
-            generations: Generations::first(self.clock.now()),
+            generations: Generations::first(self.on.clock.now()),
             ..read.grant
         };
         match self.swap(&live, read.version).await? {
@@ -202,12 +230,11 @@ impl Grants {
     /// whether the person may go on, if that was long ago.
     pub async fn advance(
         &self,
-        idp: &Arc<Idp>,
         mut read: ReadGrant,
         presented: u32,
     ) -> Result<Grant, AdvanceFault> {
         for _ in 0..MOST_TRIES {
-            let now = self.clock.now();
+            let now = self.on.clock.now();
             if read.grant.state != GrantState::Live || read.grant.ends_at <= now {
                 return Err(AdvanceFault::Ended);
             }
@@ -220,7 +247,7 @@ impl Grants {
             let vouch = &read.grant.vouch;
             let must_ask = judgement == Judgement::Ahead && vouch.refresh_token.is_some();
             if must_ask || vouch.is_stale(&self.lifetimes, now) {
-                if let Some(grant) = self.recheck(idp, read, presented).await? {
+                if let Some(grant) = self.recheck(read, presented).await? {
                     return Ok(grant);
                 }
             } else if next == read.grant.generations {
@@ -239,7 +266,7 @@ impl Grants {
 
     /// Of an access token that is issued now for `grant`.
     pub fn access_time(&self, grant: &Grant) -> AccessTime {
-        let now = self.clock.now();
+        let now = self.on.clock.now();
         let usual = now.after(self.lifetimes.access).after(ALLOWANCE);
         let vouched = grant.vouch.holds_until(&self.lifetimes, now);
         let expires = usual.min(vouched).min(grant.ends_at);
@@ -263,108 +290,36 @@ impl Grants {
         Err(StoreFault)
     }
 
-    /// End the grant. Its access tokens are refused from now on; its row stays, so that a late replay
-    /// of its code or refresh token finds an ended grant and not none.
-    ///
-    /// An error means that the row may still be live: say so, and let the caller try again.
-    pub async fn end(&self, id: GrantId) -> Result<(), StoreFault> {
-        let until = self.clock.now().after(self.lifetimes.access + CLOCK_LEEWAY);
-        self.revocations.add(id, until);
-        for _ in 0..MOST_TRIES {
-            let Some(read) = self.read(id).await? else { return Ok(()) };
-            if read.grant.state == GrantState::Ended {
-                // Told again: the caller may be trying again because that failed.
-                return self.tell_replicas(id, until).await;
-            }
-            // What could still ask the IdP goes with it.
-            let vouch = Vouch { refresh_token: None, ..read.grant.vouch };
-            let ended = Grant { state: GrantState::Ended, vouch, ..read.grant };
-            if let Swap::Done(_) = self.swap(&ended, read.version).await? {
-                return self.tell_replicas(id, until).await;
-            }
-        }
-        Err(StoreFault)
-    }
-
-    async fn tell_replicas(&self, grant: GrantId, until: Timestamp) -> Result<(), StoreFault> {
-        let ending = Ending { grant, until };
-        let sealed = self.ring.seal(&ENDING, &ending).map_err(|_| StoreFault)?;
-        self.store.append(ENDINGS, sealed, until).await
-    }
-
-    /// Learn which grants other replicas ended since `after`. Returns where to go on.
-    pub async fn follow_endings(&self, after: Cursor) -> Result<Cursor, StoreFault> {
-        if let Some(next) = self.learn_endings(after).await? {
-            return Ok(next);
-        }
-        // The store forgot: what is known here must not be forgotten with it.
-        for (grant, until) in self.revocations.known() {
-            self.tell_replicas(grant, until).await?;
-        }
-        self.learn_endings(Cursor::START).await?.ok_or(StoreFault)
-    }
-
-    /// `None` if the log that `after` is from is gone.
-    async fn learn_endings(&self, after: Cursor) -> Result<Option<Cursor>, StoreFault> {
-        let (entries, next) = match self.store.follow(ENDINGS, after).await? {
-            Followed::New(entries, next) => (entries, next),
-            Followed::Lost => return Ok(None),
-        };
-        for entry in entries {
-            // Sealed with a key that this replica does not have, or not by us at all.
-            if let Ok(ending) = self.ring.open(&ENDING, &entry) {
-                self.revocations.add(ending.grant, ending.until);
-            }
-        }
-        Ok(Some(next))
-    }
-
     async fn swap(&self, grant: &Grant, read: Version) -> Result<Swap, StoreFault> {
         let (until, reach) = match grant.state {
-            GrantState::CodeIssued => (self.clock.now().after(CODE_LIFETIME), Reach::OneServer),
+            GrantState::CodeIssued => (self.on.clock.now().after(CODE_LIFETIME), Reach::OneServer),
             GrantState::Live => (self.idle_end(grant), Reach::OneServer),
             // An ending that was answered must not come undone when a server is lost.
             GrantState::Ended => (grant.ends_at, Reach::TwoServers),
         };
-        self.store.swap(&grant.id.key(), read, self.sealed(grant)?, until, reach).await
+        self.on.store.swap(&grant.id.key(), read, self.sealed(grant)?, until, reach).await
     }
 
     /// When the grant ends if nothing more is heard of it.
     fn idle_end(&self, grant: &Grant) -> Timestamp {
-        let idle = self.clock.now().after(self.lifetimes.refresh.max(self.lifetimes.access));
+        let idle = self.on.clock.now().after(self.lifetimes.refresh.max(self.lifetimes.access));
         idle.min(grant.ends_at)
     }
 
     fn sealed(&self, grant: &Grant) -> Result<String, StoreFault> {
-        self.ring.seal(&row::ROW, grant).map_err(|_| StoreFault)
+        self.on.ring.seal(&row::ROW, grant).map_err(|_| StoreFault)
     }
 }
 
 /// From our redirect to the client's token request.
 pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
 const ALLOWANCE: Duration = Duration::from_secs(5);
-/// The log of grants that ended while access tokens of theirs may still be alive.
-const ENDINGS: &str = "endings";
-const CLOCK_LEEWAY: Duration = Duration::from_mins(5);
 const MOST_TRIES: usize = 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::grants::set_up::{FirmIdp, GRANT, SetUp, StoreConduct};
-
-    /// The row may still be live, so nobody may be told that it is not; its tokens are refused anyway.
-    #[tokio::test]
-    async fn an_end_that_could_not_be_written_is_no_success_and_revokes_all_the_same() {
-        let SetUp { grants, store, .. } = SetUp::with_code(None).await;
-        store.conduct(StoreConduct::LosesSwaps);
-        assert!(!grants.revocations.contains(GRANT));
-
-        let ended = grants.end(GRANT).await;
-
-        assert_eq!(ended, Err(StoreFault));
-        assert!(grants.revocations.contains(GRANT));
-    }
 
     /// A replay that could not be punished must not look as if it had been.
     #[tokio::test]
@@ -373,25 +328,7 @@ mod tests {
         store.conduct(StoreConduct::LosesSwaps);
 
         assert_eq!(grants.redeem(GRANT).await, Err(RedeemFault::Store(StoreFault)));
-        assert!(grants.revocations.contains(GRANT));
-    }
-
-    #[tokio::test]
-    async fn every_replica_learns_of_an_ending() {
-        let SetUp { grants: here, .. } = SetUp::with_code(None).await;
-        let there = here.replica();
-        let begun = there.follow_endings(Cursor::START).await.unwrap();
-
-        here.end(GRANT).await.unwrap();
-
-        assert!(!there.revocations.contains(GRANT));
-        let next = there.follow_endings(begun).await.unwrap();
-        assert!(there.revocations.contains(GRANT));
-        assert_eq!(there.follow_endings(next).await, Ok(next));
-        // One that starts later reads it from the beginning.
-        let late = here.replica();
-        late.follow_endings(Cursor::START).await.unwrap();
-        assert!(late.revocations.contains(GRANT));
+        assert!(grants.on.revocations.contains(GRANT));
     }
 
     #[tokio::test]
@@ -402,7 +339,7 @@ mod tests {
         grants.end(GRANT).await.unwrap();
 
         assert_eq!(grants.read(GRANT).await.unwrap().unwrap().grant.state, GrantState::Ended);
-        assert!(grants.revocations.contains(GRANT));
+        assert!(grants.on.revocations.contains(GRANT));
         assert_eq!(grants.redeem(GRANT).await, Err(RedeemFault::Unknown));
     }
 
@@ -415,10 +352,10 @@ mod tests {
             FirmIdp::saying(200, r#"{"access_token":"a","refresh_token":"T2"}"#, &clock).await;
 
         let read = grants.read(GRANT).await.unwrap().unwrap();
-        let known = grants.advance(&firm.idp, read, 1).await.unwrap();
+        let known = grants.asking(&firm).advance(read, 1).await.unwrap();
         assert_eq!((known.generations.newest(), firm.asked()), (2, 0), "known, and young enough");
         let read = grants.read(GRANT).await.unwrap().unwrap();
-        let ahead = grants.advance(&firm.idp, read, 9).await.unwrap();
+        let ahead = grants.asking(&firm).advance(read, 9).await.unwrap();
 
         assert_eq!((ahead.generations.newest(), firm.asked()), (10, 1));
     }
@@ -429,9 +366,9 @@ mod tests {
         let firm = FirmIdp::saying(400, r#"{"error":"invalid_grant"}"#, &clock).await;
 
         let read = grants.read(GRANT).await.unwrap().unwrap();
-        let ahead = grants.advance(&firm.idp, read, 9).await;
+        let ahead = grants.asking(&firm).advance(read, 9).await;
 
         assert_eq!(ahead, Err(AdvanceFault::Ended));
-        assert!(grants.revocations.contains(GRANT));
+        assert!(grants.on.revocations.contains(GRANT));
     }
 }

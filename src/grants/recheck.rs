@@ -13,7 +13,7 @@ use tracing::instrument::WithSubscriber as _;
 
 use crate::grants::vouch::{IdpToken, Vouch};
 use crate::grants::{AdvanceFault, Grant, GrantId, GrantState, Grants, ReadGrant};
-use crate::idp::{Idp, Recheck, Verdict};
+use crate::idp::{Recheck, Verdict};
 use crate::store::lease::{self, Lease};
 use crate::store::{StoreFault, Swap};
 
@@ -25,13 +25,13 @@ pub(super) type Rechecked = Result<Option<Grant>, AdvanceFault>;
 pub(super) struct Asking(Arc<Mutex<HashSet<GrantId>>>);
 
 /// The right to ask about one grant.
-struct Turn {
+pub(super) struct Turn {
     asking: Asking,
     id: GrantId,
 }
 
 impl Asking {
-    fn begin(&self, id: GrantId) -> Option<Turn> {
+    pub(super) fn begin(&self, id: GrantId) -> Option<Turn> {
         let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         is_new.then(|| Turn { asking: self.clone(), id })
     }
@@ -49,17 +49,18 @@ impl Drop for Turn {
 
 impl Grants {
     /// Ask the IdP about the person of `read`, and go on if it says yes, or can't say and there is time left.
-    pub(super) async fn recheck(
+    pub(super) async fn recheck(&self, read: ReadGrant, presented: u32) -> Rechecked {
+        let grants = self.clone();
+        self.to_an_end(async move { grants.ask_in_turn(read, presented).await }).await
+    }
+
+    /// Neither the client's connection nor the worker that has it may end `asking`: the IdP's new token would
+    /// be lost.
+    pub(super) async fn to_an_end<T: Send + 'static>(
         &self,
-        idp: &Arc<Idp>,
-        read: ReadGrant,
-        presented: u32,
-    ) -> Rechecked {
-        let (grants, idp) = (self.clone(), Arc::clone(idp));
-        let asking = async move { grants.ask_in_turn(&idp, read, presented).await };
-        // Neither the client's connection nor the worker that has it may end this: the IdP's new token would
-        // be lost.
-        let asking = self.background.spawn(asking.with_current_subscriber());
+        asking: impl Future<Output = Result<T, AdvanceFault>> + Send + 'static,
+    ) -> Result<T, AdvanceFault> {
+        let asking = self.on.background.spawn(asking.with_current_subscriber());
         match timeout(LONGEST_ANSWER, asking).await {
             Ok(Ok(ended)) => ended,
             Ok(Err(error)) => {
@@ -85,7 +86,7 @@ impl Grants {
         }
     }
 
-    async fn ask_in_turn(&self, idp: &Arc<Idp>, read: ReadGrant, presented: u32) -> Rechecked {
+    async fn ask_in_turn(&self, read: ReadGrant, presented: u32) -> Rechecked {
         let id = read.grant.id;
         let mut pause = SHORTEST_PAUSE;
         let until = Instant::now() + LONGEST_ANSWER;
@@ -93,7 +94,7 @@ impl Grants {
             if let Some(_turn) = self.asking.begin(id)
                 && let Some(lease) = self.lease(id).await?
             {
-                return self.ask_alone(idp, &read, presented, lease).await;
+                return self.ask_alone(&read, presented, lease).await;
             }
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(500));
@@ -104,8 +105,8 @@ impl Grants {
         Err(AdvanceFault::TookTooLong)
     }
 
-    async fn lease(&self, id: GrantId) -> Result<Option<Lease>, StoreFault> {
-        lease::acquire(&*self.store, &id.lease_key(), self.clock.now().after(LEASE)).await
+    pub(super) async fn lease(&self, id: GrantId) -> Result<Option<Lease>, StoreFault> {
+        lease::acquire(&*self.on.store, &id.lease_key(), self.on.clock.now().after(LEASE)).await
     }
 
     async fn is_unchanged(&self, read: &ReadGrant) -> Result<bool, StoreFault> {
@@ -113,25 +114,20 @@ impl Grants {
         Ok(now.is_some_and(|now| now.version == read.version))
     }
 
-    async fn ask_alone(
-        &self,
-        idp: &Arc<Idp>,
-        read: &ReadGrant,
-        presented: u32,
-        lease: Lease,
-    ) -> Rechecked {
+    async fn ask_alone(&self, read: &ReadGrant, presented: u32, lease: Lease) -> Rechecked {
         // Whoever had the turn before may have asked already.
         let current = self.read(read.grant.id).await?.filter(|now| now.version == read.version);
         let ended = match current {
-            Some(current) => self.ask(idp, current, presented).await,
+            Some(current) => self.ask(current, presented).await,
             None => Ok(None),
         };
         // Not given back, it runs out by itself.
-        let _ = lease.release(&*self.store).await;
+        let _ = lease.release(&*self.on.store).await;
         ended
     }
 
-    async fn ask(&self, idp: &Arc<Idp>, current: ReadGrant, presented: u32) -> Rechecked {
+    async fn ask(&self, current: ReadGrant, presented: u32) -> Rechecked {
+        let idp = &self.on.idp;
         let (id, issuer) = (current.grant.id, idp.issuer());
         let Some(token) = current.grant.vouch.refresh_token.clone() else { return Ok(None) };
         let answer = idp.recheck(&token.secret()).await;
@@ -180,7 +176,7 @@ impl Grants {
                 return Ok(None);
             }
             // The client may have used its newest token meanwhile, which changes what an older one means.
-            let now = self.clock.now();
+            let now = self.on.clock.now();
             let judgement = row.generations.judge(presented, now);
             let Some(generations) = row.generations.after(judgement, presented, now) else {
                 self.end(row.id).await?;
@@ -213,7 +209,7 @@ impl Grants {
 
     /// `grant` after the IdP's `answer`.
     fn told(&self, grant: &Grant, answer: &Recheck) -> Grant {
-        let (now, mut told) = (self.clock.now(), grant.clone());
+        let (now, mut told) = (self.on.clock.now(), grant.clone());
         match &answer.verdict {
             Verdict::Vouched(person) => {
                 told.vouch = Vouch { last_ok: now, asked_in_vain: false, ..told.vouch };
@@ -247,11 +243,11 @@ impl Grants {
 /// refused by the row itself, if somebody else asked meanwhile.
 const LEASE: Duration = Duration::from_secs(90);
 /// How long a client waits.
-const LONGEST_ANSWER: Duration = Duration::from_secs(20);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const LONGEST_ANSWER: Duration = Duration::from_secs(20);
+pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a store that is away is tried again.
-const LONGEST_WRITING: Duration = Duration::from_mins(10);
+pub(super) const LONGEST_WRITING: Duration = Duration::from_mins(10);
 /// How long a process that is to stop waits for that.
 const LONGEST_FAREWELL: Duration = Duration::from_secs(10);
 
@@ -367,8 +363,8 @@ mod tests {
         let firm = FirmIdp::saying(400, r#"{"error":"invalid_grant"}"#, &clock).await;
         firm.hold();
         let (current, other) = (read(&grants).await, read(&grants).await);
-        let (asker, idp) = (grants.clone(), Arc::clone(&firm.idp));
-        let asking = tokio::spawn(async move { asker.advance(&idp, current, 1).await });
+        let asker = grants.asking(&firm);
+        let asking = tokio::spawn(async move { asker.advance(current, 1).await });
         firm.question().await;
 
         grants.write_down(other, 1, &yes("T2")).await.unwrap().unwrap();
@@ -389,7 +385,7 @@ mod tests {
         let firm = FirmIdp::saying(400, r#"{"error":"invalid_grant"}"#, &clock).await;
 
         let current = read(&grants).await;
-        let given = grants.advance(&firm.idp, current, 1).await;
+        let given = grants.asking(&firm).advance(current, 1).await;
 
         assert_eq!(given, Err(AdvanceFault::Ended));
         let ended = read(&grants).await.grant;
@@ -429,7 +425,7 @@ mod tests {
     async fn retried() -> SetUp {
         let set_up = SetUp::live("T1").await;
         let first = read(&set_up.grants).await;
-        let now = set_up.grants.clock.now();
+        let now = set_up.grants.on.clock.now();
         let judgement = first.grant.generations.judge(1, now);
         let generations = first.grant.generations.after(judgement, 1, now).unwrap();
         let second = Grant { generations, ..first.grant };

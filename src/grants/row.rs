@@ -23,12 +23,18 @@ pub struct Grant {
     pub generations: Generations,
     pub person: Identity,
     pub client: ClientDigest,
+    /// What the client was called when the person said yes to it. Told to people, never compared.
+    pub client_name: String,
     /// The resource's URL.
     pub resource: String,
     pub scopes: Scopes,
+    /// When the person signed in.
+    pub began: Timestamp,
     /// However often it is refreshed.
     pub ends_at: Timestamp,
     pub vouch: Vouch,
+    /// Hash of the IdP's name for the session in which the person signed in (`sid`), if it has one.
+    pub session: Option<[u8; 16]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,4 +67,4 @@ impl fmt::Display for GrantId {
     }
 }
 
-pub(super) const ROW: Kind<Grant> = Kind::new("doorman_row_", 1);
+pub(super) const ROW: Kind<Grant> = Kind::new("doorman_row_", 2);

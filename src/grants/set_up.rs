@@ -19,14 +19,16 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::chance::Chance;
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::grants::recheck::Asking;
-use crate::grants::{GrantId, Grants, Lifetimes, NewGrant, Revocations};
+use crate::grants::{Foundation, GrantId, Grants, Lifetimes, NewGrant, Revocations};
 use crate::idp::{ClientAuthentication, Identity, Idp, IdpSettings, LoggedIn};
 use crate::oauth::{ClientDigest, PublicUrl, Scopes};
 use crate::outbound::IdpConnection;
 use crate::seal::{KeyMaterial, KeyRing};
 use crate::secret::{self, Secret};
+use crate::store::epoch::Epochs;
 use crate::store::{
     Answer, Created, Cursor, Followed, Key, MemoryStore, Reach, Record, Store, StoreFault, Swap,
     Version,
@@ -59,15 +61,27 @@ impl SetUp {
             grant: Duration::from_hours(240),
             recheck_after: Duration::from_hours(1),
             recheck_grace: Duration::from_hours(12),
+            not_before: Timestamp::from_seconds(0),
         };
         let kept: Arc<dyn Store> = store.clone();
-        let grants = Grants::new(kept, ring, revocations, lifetimes, clock, Handle::current());
+        let on = Foundation {
+            epochs: Arc::new(Epochs::of(Arc::clone(&kept), clock.clone(), Chance::system())),
+            store: kept,
+            ring,
+            revocations,
+            // Nobody listens there.
+            idp: idp("http://127.0.0.1:9", &manual),
+            clock,
+            background: Handle::current(),
+        };
+        let grants = Grants::new(on, lifetimes);
         let person = Identity { key: "alice-7f3a".to_owned(), email: None, groups: Vec::new() };
         let refresh_token = idp_token.map(|token| Secret::new(token.to_owned()));
         let new = NewGrant {
             id: GRANT,
-            login: LoggedIn { person, refresh_token },
+            login: LoggedIn { person, refresh_token, session: None },
             client: ClientDigest::of("doorman_ci_x"),
+            client_name: "Inspector".to_owned(),
             resource: "https://tools.example.com/mcp".to_owned(),
             scopes: Scopes::default(),
         };
@@ -86,8 +100,15 @@ impl SetUp {
 impl Grants {
     /// Another replica on the same store.
     pub fn replica(&self) -> Self {
-        let revocations = Arc::new(Revocations::new(self.clock.clone()));
-        Self { revocations, asking: Asking::default(), ..self.clone() }
+        let revocations = Arc::new(Revocations::new(self.on.clock.clone()));
+        let on = Foundation { revocations, ..self.on.clone() };
+        Self { on, asking: Asking::default(), ..self.clone() }
+    }
+
+    /// The same, with this IdP.
+    pub fn asking(&self, firm: &FirmIdp) -> Self {
+        let on = Foundation { idp: Arc::clone(&firm.idp), ..self.on.clone() };
+        Self { on, ..self.clone() }
     }
 }
 
@@ -180,11 +201,13 @@ impl Store for OddStore {
 }
 
 /// An IdP whose token endpoint always says the same. It listens until its test ends.
+#[derive(Debug)]
 pub struct FirmIdp {
     pub idp: Arc<Idp>,
     said: Arc<Said>,
 }
 
+#[derive(Debug)]
 struct Said {
     issuer: String,
     status: u16,
@@ -198,19 +221,7 @@ impl FirmIdp {
     pub async fn saying(status: u16, body: &'static str, clock: &ManualClock) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
-        let settings = IdpSettings {
-            issuer: issuer.clone(),
-            client_id: "doorman-at-the-idp".to_owned(),
-            client_secret: None,
-            client_authentication: ClientAuthentication::Post,
-            scopes: Vec::new(),
-            authorization_parameters: Vec::new(),
-            user_key: vec!["sub".to_owned()],
-            groups_claim: "groups".to_owned(),
-        };
-        let connection = IdpConnection::to(&issuer).unwrap();
-        let clock = Clock::Manual(clock.clone());
-        let idp = Arc::new(Idp::new(settings, String::new(), connection, clock));
+        let idp = idp(&issuer, clock);
         let (asked, is_held) = (watch::Sender::new(0), watch::Sender::new(false));
         let said = Arc::new(Said { issuer, status, body, asked, is_held });
         tokio::spawn(listen(listener, Arc::clone(&said)));
@@ -236,6 +247,22 @@ impl FirmIdp {
         let question = asked.wait_for(|asked| *asked > 0);
         timeout(Duration::from_secs(20), question).await.unwrap().unwrap();
     }
+}
+
+fn idp(issuer: &str, clock: &ManualClock) -> Arc<Idp> {
+    let settings = IdpSettings {
+        issuer: issuer.to_owned(),
+        client_id: "doorman-at-the-idp".to_owned(),
+        client_secret: None,
+        client_authentication: ClientAuthentication::Post,
+        scopes: Vec::new(),
+        authorization_parameters: Vec::new(),
+        user_key: vec!["sub".to_owned()],
+        revocable_refresh_tokens: true,
+        groups_claim: "groups".to_owned(),
+    };
+    let connection = IdpConnection::to(issuer).unwrap();
+    Arc::new(Idp::new(settings, String::new(), connection, Clock::Manual(clock.clone())))
 }
 
 async fn listen(listener: TcpListener, said: Arc<Said>) {

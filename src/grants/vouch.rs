@@ -87,7 +87,14 @@ mod tests {
 
     fn lifetimes(access: Duration, recheck_after: Duration) -> Lifetimes {
         let recheck_grace = HOUR * 12;
-        Lifetimes { access, refresh: HOUR * 99, grant: HOUR * 999, recheck_after, recheck_grace }
+        Lifetimes {
+            access,
+            refresh: HOUR * 99,
+            grant: HOUR * 999,
+            recheck_after,
+            recheck_grace,
+            not_before: Timestamp::from_seconds(0),
+        }
     }
 
     fn vouch() -> Vouch {

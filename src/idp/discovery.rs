@@ -14,6 +14,8 @@ use crate::outbound::{IdpConnection, Unreachable};
 pub struct Discovered {
     pub authorization_endpoint: Url,
     pub token_endpoint: Url,
+    /// RFC 8414 §2. `None` if there is none, or none that may be used.
+    pub revocation_endpoint: Option<Url>,
     pub keys: CoreJsonWebKeySet,
     /// The asymmetric algorithms that the IdP signs ID tokens with.
     pub algorithms: Vec<CoreJwsSigningAlgorithm>,
@@ -81,6 +83,7 @@ pub async fn ask(
     let discovered = Discovered {
         authorization_endpoint: secure(metadata.authorization_endpoint().url(), allow_http)?,
         token_endpoint: secure(token_endpoint.url(), allow_http)?,
+        revocation_endpoint: revocation_endpoint(&document, allow_http),
         keys: keys(connection, metadata.jwks_uri(), allow_http).await?,
         algorithms: asymmetric(&metadata),
         sends_issuer: sends_issuer(&document),
@@ -135,6 +138,12 @@ fn secure(url: &Url, allow_http: bool) -> Result<Url, DiscoveryFault> {
 fn asymmetric(metadata: &CoreProviderMetadata) -> Vec<CoreJwsSigningAlgorithm> {
     let offered = metadata.id_token_signing_alg_values_supported();
     ASYMMETRIC.iter().filter(|algorithm| offered.contains(algorithm)).cloned().collect()
+}
+
+fn revocation_endpoint(document: &[u8], allow_http: bool) -> Option<Url> {
+    let metadata: serde_json::Value = serde_json::from_slice(document).ok()?;
+    let url = Url::parse(metadata.get("revocation_endpoint")?.as_str()?).ok()?;
+    secure(&url, allow_http).ok()
 }
 
 fn sends_issuer(document: &[u8]) -> bool {

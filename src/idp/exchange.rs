@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::idp::Idp;
-use crate::idp::id_token::Expected;
+use crate::idp::id_token::{self, Expected};
 use crate::idp::identity::Identity;
 use crate::idp::login::LoginSecret;
 use crate::idp::token_endpoint::LoginFault;
@@ -16,6 +16,8 @@ pub struct LoggedIn {
     pub person: Identity,
     /// `None` if the IdP gave none.
     pub refresh_token: Option<Secret>,
+    /// Hash of the IdP's name for the session that the person has there (`sid`), if it told one.
+    pub session: Option<[u8; 16]>,
 }
 
 impl Idp {
@@ -39,7 +41,8 @@ impl Idp {
         let nonce = login.nonce();
         let expected = Expected::Nonce(&nonce);
         let person = self.read_id_token(&id_token, &tokens.access, expected, &discovered).await?;
-        Ok(LoggedIn { person, refresh_token: answer.refresh_token })
+        let session = id_token::session(&id_token);
+        Ok(LoggedIn { person, refresh_token: answer.refresh_token, session })
     }
 }
 

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use crate::idp::identity::Identity;
 use crate::idp::token_endpoint::LoginFault;
 use crate::idp::{Discovered, Idp};
+use crate::secret;
 
 /// What ties an ID token to what it was asked for with.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +147,13 @@ impl From<&ClaimsVerificationError> for IdTokenFault {
             other => Self::Bad(other.to_string()),
         }
     }
+}
+
+/// Hash of the session that a token, checked before, was issued in (OIDC Front-Channel Logout §3: `sid`).
+pub(super) fn session(id_token: &str) -> Option<[u8; 16]> {
+    let claims = payload(id_token).ok()?;
+    let sid = claims.get("sid")?.as_str()?;
+    Some(secret::short_hash(sid.as_bytes()))
 }
 
 /// The claims of a token whose signature was checked before.

@@ -100,6 +100,7 @@ mod tests {
             scopes: Vec::new(),
             authorization_parameters: Vec::new(),
             user_key: vec!["sub".to_owned()],
+            revocable_refresh_tokens: false,
             groups_claim: "groups".to_owned(),
         };
         Identity::from_claims(claims.as_object().unwrap(), &settings)

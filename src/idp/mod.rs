@@ -7,6 +7,7 @@ pub mod identity;
 pub mod login;
 pub mod profile;
 pub mod recheck;
+pub mod revocation;
 pub mod token_endpoint;
 
 use std::sync::Arc;
@@ -70,6 +71,11 @@ impl Idp {
 
     pub fn issuer(&self) -> &str {
         &self.settings.issuer
+    }
+
+    /// Whether one refresh token can be revoked there without ending others.
+    pub fn revokes_single_tokens(&self) -> bool {
+        self.settings.revocable_refresh_tokens
     }
 
     /// What the IdP published. What is known is good at once, and refreshed beside the request when it

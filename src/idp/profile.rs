@@ -15,6 +15,9 @@ pub struct IdpSettings {
     pub scopes: Vec<String>,
     /// Sent with every authorization request, besides what OAuth prescribes.
     pub authorization_parameters: Vec<(String, String)>,
+    /// Whether revoking a refresh token at the IdP ends that token and nothing else (RFC 7009 §2.1 lets it
+    /// end more).
+    pub revocable_refresh_tokens: bool,
     /// Claims whose values together are the stable key of a person, most often `sub` alone.
     pub user_key: Vec<String>,
     /// The claim of the ID token that lists the person's groups.

@@ -146,6 +146,7 @@ mod tests {
             scopes: Vec::new(),
             authorization_parameters: Vec::new(),
             user_key: Vec::new(),
+            revocable_refresh_tokens: false,
             groups_claim: String::new(),
         };
         let connection = IdpConnection::to(&settings.issuer).unwrap();

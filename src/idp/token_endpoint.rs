@@ -10,7 +10,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response};
 use serde::Deserialize;
 use serde_json::Value;
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 use crate::idp::identity::ClaimFault;
 use crate::idp::profile::{ClientAuthentication, IdpSettings};
@@ -82,7 +82,7 @@ impl Idp {
         within: Duration,
     ) -> Answer {
         let asked = async {
-            let request = token_request(&self.settings, discovered, grant)?;
+            let request = authenticated(&self.settings, &discovered.token_endpoint, grant)?;
             Ok(self.connection.send_within(request, within).await?)
         };
         match asked.await {
@@ -92,14 +92,15 @@ impl Idp {
     }
 }
 
-fn token_request(
+/// A form for one of the IdP's endpoints that want to know who we are (RFC 6749 §2.3).
+pub(super) fn authenticated(
     settings: &IdpSettings,
-    discovered: &Discovered,
-    grant: &[(&str, &str)],
+    endpoint: &Url,
+    parameters: &[(&str, &str)],
 ) -> Result<Request<Vec<u8>>, LoginFault> {
     let mut form = form_urlencoded::Serializer::new(String::new());
-    form.extend_pairs(grant);
-    let mut request = Request::post(discovered.token_endpoint.as_str())
+    form.extend_pairs(parameters);
+    let mut request = Request::post(endpoint.as_str())
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(ACCEPT, "application/json");
     match (&settings.client_secret, settings.client_authentication) {
@@ -117,7 +118,7 @@ fn token_request(
     }
     request
         .body(form.finish().into_bytes())
-        .map_err(|_| LoginFault::Garbled("its metadata names an impossible token endpoint"))
+        .map_err(|_| LoginFault::Garbled("its metadata names an impossible endpoint"))
 }
 
 fn read(answer: &Response<Vec<u8>>) -> Answer {

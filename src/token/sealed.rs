@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::grants::GrantId;
+use crate::grants::{GrantId, Keepsake};
 use crate::oauth::{ClientDigest, CodeChallenge, Scopes};
 use crate::seal::Kind;
+use crate::store::epoch::Epoch;
 
 /// An authorization code (RFC 6749 §4.1.2), bound to everything that its redemption must repeat.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,6 +19,8 @@ pub struct Code {
     pub expires: Timestamp,
     /// Whether the client wanted refresh tokens when it asked for the code.
     pub refreshes: bool,
+    /// Of the store that has its grant.
+    pub epoch: Epoch,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +28,11 @@ pub struct RefreshToken {
     pub grant: GrantId,
     pub client: ClientDigest,
     pub generation: u32,
+    pub issued: Timestamp,
+    /// Of the store that has its grant.
+    pub epoch: Epoch,
+    /// What the grant can be rebuilt from, should the store lose it.
+    pub keepsake: Option<Keepsake>,
 }
 
 /// Enough to judge a request without I/O.
@@ -35,6 +43,7 @@ pub struct AccessToken {
     pub client: ClientDigest,
     /// Digest of the one resource that it is good for.
     pub resource: [u8; 16],
+    pub issued: Timestamp,
     pub expires: Timestamp,
     pub scopes: Scopes,
     pub key: String,
@@ -45,6 +54,6 @@ pub struct AccessToken {
     pub rules: [u8; 8],
 }
 
-pub const CODE: Kind<Code> = Kind::new("doorman_ac_", 2);
-pub const ACCESS_TOKEN: Kind<AccessToken> = Kind::new("doorman_at_", 1);
-pub const REFRESH_TOKEN: Kind<RefreshToken> = Kind::new("doorman_rt_", 1);
+pub const CODE: Kind<Code> = Kind::new("doorman_ac_", 3);
+pub const ACCESS_TOKEN: Kind<AccessToken> = Kind::new("doorman_at_", 2);
+pub const REFRESH_TOKEN: Kind<RefreshToken> = Kind::new("doorman_rt_", 2);

@@ -27,6 +27,7 @@ pub struct TokenFacts {
     pub generation: u32,
     pub client: ClientDigest,
     pub resource: [u8; 16],
+    pub issued: Timestamp,
     pub expires: Timestamp,
     pub scopes: Scopes,
     pub person: Identity,
@@ -61,6 +62,8 @@ pub enum BadToken {
     NotOurs,
     #[error("it has expired")]
     Expired,
+    #[error("it was issued before tokens.not_before")]
+    CutOff,
     #[error("it is for another resource")]
     AnotherResource,
     #[error("its grant has ended")]
@@ -110,6 +113,9 @@ impl Verifier {
         if facts.expires <= now {
             return Err(TokenFault::Bad(BadToken::Expired));
         }
+        if self.grants.is_cut_off(facts.issued) {
+            return Err(TokenFault::Bad(BadToken::CutOff));
+        }
         if facts.resource != *resource {
             return Err(TokenFault::Bad(BadToken::AnotherResource));
         }
@@ -150,6 +156,7 @@ fn facts(token: AccessToken, groups: Vec<String>) -> Option<TokenFacts> {
         generation: token.generation,
         client: token.client,
         resource: token.resource,
+        issued: token.issued,
         expires: token.expires,
         scopes: token.scopes,
         rules: token.rules,

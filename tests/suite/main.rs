@@ -18,6 +18,7 @@ mod discovery;
 mod exchanges;
 mod login;
 mod logs;
+mod lost_store;
 mod metadata_documents;
 mod outages;
 mod proxying;

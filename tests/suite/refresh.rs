@@ -286,6 +286,7 @@ async fn a_client_may_ask_again_for_what_nobody_offers() {
 async fn a_refresh_token_whose_grant_is_lost_is_refused() {
     let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
     let login = doorman.log_in().await;
+    doorman.later(Duration::from_secs(1));
 
     let doorman = doorman.restarted().await;
     let answer = doorman.refresh(&login.client, &login.tokens.refresh).await;

@@ -38,6 +38,7 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
     let authorization_parameters = parameters(raw.authorization_parameters, reading);
     let user_key = user_key(raw.user_key, reading);
     let groups_claim = raw.groups_claim.optional();
+    let revocable = raw.revocable_refresh_tokens.optional();
     Ok(IdpSettings {
         issuer: issuer?,
         client_id: client_id?,
@@ -46,6 +47,7 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
         scopes: scopes?,
         authorization_parameters: authorization_parameters?,
         user_key: user_key?,
+        revocable_refresh_tokens: revocable?.is_some_and(|flag| flag.value),
         groups_claim: groups_claim?.map_or_else(|| "groups".to_owned(), |typed| typed.value),
     })
 }

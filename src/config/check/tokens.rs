@@ -3,6 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use chrono::DateTime;
+
+use crate::clock::Timestamp;
 use crate::config::field::Field;
 use crate::config::problem::Reported;
 use crate::config::raw::tokens::RawTokens;
@@ -19,6 +22,7 @@ pub(super) fn check(raw: RawTokens, reading: &mut Reading) -> Result<Lifetimes, 
         Field::LeftOut(_) | Field::Mistyped(_) => None,
     };
     let refresh = within(raw.refresh_ttl, DAY * 14, SECOND..=DAY * 90, "use 1s to 90d", reading);
+    let not_before = not_before(raw.not_before, reading);
     let (access, refresh) = (access?, refresh?);
     let (recheck_after, recheck_grace) = (recheck_after?, recheck_grace?);
     // The default is longer than any access token may live, so only a typed one can be too short.
@@ -30,7 +34,26 @@ pub(super) fn check(raw: RawTokens, reading: &mut Reading) -> Result<Lifetimes, 
             "make it at least as long: it is what gets the next access token",
         )));
     }
-    Ok(Lifetimes { access, refresh, grant: LONGEST_GRANT, recheck_after, recheck_grace })
+    Ok(Lifetimes {
+        access,
+        refresh,
+        grant: LONGEST_GRANT,
+        recheck_after,
+        recheck_grace,
+        not_before: not_before?,
+    })
+}
+
+fn not_before(field: Field<String>, reading: &mut Reading) -> Result<Timestamp, Reported> {
+    let Some(typed) = field.optional()? else { return Ok(Timestamp::from_seconds(0)) };
+    let parsed = DateTime::parse_from_rfc3339(&typed.value).ok();
+    match parsed.and_then(|time| u64::try_from(time.timestamp()).ok()) {
+        Some(seconds) => Ok(Timestamp::from_seconds(seconds)),
+        None => Err(reading.tell(typed.problem(
+            "is not a time",
+            "write it as in 2026-11-21T09:30:00Z, with Z or an offset like +01:00 at the end",
+        ))),
+    }
 }
 
 fn within(

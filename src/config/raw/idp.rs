@@ -21,6 +21,7 @@ pub(in crate::config) struct RawIdp {
     pub user_key: Required<Vec<Typed<String>>>,
     /// Neither the operator nor the preset may know one.
     pub groups_claim: Field<String>,
+    pub revocable_refresh_tokens: Field<bool>,
     pub allow_insecure_http: Field<bool>,
 }
 
@@ -79,6 +80,12 @@ pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawIdp {
             "groups_claim",
             "The claim of the ID token that lists the person's groups. (preset; some have none)",
             values::TEXT,
+            reading,
+        ),
+        revocable_refresh_tokens: stanza.ask(
+            "revocable_refresh_tokens",
+            "Whether revoking one refresh token at the provider ends that one alone. Then a login that ends here ends there too, and a lost store signs nobody out. (preset)",
+            values::FLAG.by_default(|| json!(false)),
             reading,
         ),
         allow_insecure_http: stanza.ask(

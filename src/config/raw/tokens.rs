@@ -13,6 +13,7 @@ pub(in crate::config) struct RawTokens {
     pub refresh_ttl: Field<Duration>,
     pub recheck_after: Field<Duration>,
     pub recheck_grace: Field<Duration>,
+    pub not_before: Field<String>,
 }
 
 pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawTokens {
@@ -39,6 +40,12 @@ pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawTokens {
             "recheck_grace",
             "How much longer, while the provider is asked and does not answer, up to 90d; and how long a login lasts if it gives no refresh token.",
             values::DURATION.by_default(|| json!("12h")),
+            reading,
+        ),
+        not_before: stanza.ask(
+            "not_before",
+            "Tokens that were issued before this time are refused: everybody signs in again, as after a key was stolen.",
+            values::TEXT.with_example("2026-11-21T09:30:00Z"),
             reading,
         ),
     }

@@ -232,6 +232,7 @@ fn the_examples_that_are_shown_are_accepted() {
             _ => {}
         }
         config["registration"] = json!({});
+        config["tokens"] = json!({});
         config["resources"][0]["access"] = json!([{ "groups": "staff" }]);
         config.pointer_mut(parent).unwrap()[name] = example.clone();
         assert!(loaded(&config.to_string()).is_ok(), "{path}");
@@ -268,7 +269,7 @@ fn the_example_names_its_schema() {
 const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.example/cb] }]";
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 57] = [
+const FOR_CHECK_ONLY: [&str; 58] = [
     "access_groups_without_claim",
     "allowed_metadata_domains",
     "allowed_origins",
@@ -321,6 +322,7 @@ const FOR_CHECK_ONLY: [&str; 57] = [
     "state_redis_twice",
     "state_redis_url",
     "state_sentinels_without_master",
+    "tokens_not_before",
     "trusted_proxies",
     "upstream_not_http",
     "upstream_with_password",
