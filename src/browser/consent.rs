@@ -363,7 +363,7 @@ mod tests {
             client: ClientDigest::of("client"),
             client_name: "Client".to_owned(),
             redirect_uri: uri.matches("https://a.example/cb").unwrap(),
-            challenge: CodeChallenge::parse(&"x".repeat(43)).unwrap(),
+            challenge: CodeChallenge::parse(&"A".repeat(43)).unwrap(),
             scopes: Scopes::default(),
             resource: String::new(),
             state: None,
