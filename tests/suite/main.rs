@@ -25,6 +25,7 @@ mod proxying;
 mod recheck;
 mod refresh;
 mod registration;
+mod remembered_consent;
 mod revocation;
 mod service_accounts;
 mod stream_ends;
