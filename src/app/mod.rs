@@ -135,7 +135,7 @@ pub async fn start_on(
         .map(|task| tokio::spawn(task.with_subscriber(surroundings.log.clone())))
         .collect();
     announce(&config, public.address(), health.address());
-    Ok(Running { public, health, readiness, grants, streams, replica, background })
+    Ok(Running { public, health, readiness, grants, replica, streams, background })
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -15,7 +15,8 @@ use crate::wire::body::read_whole;
 use crate::wire::{Arrival, Form, Request, Response, answer};
 
 pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arrival) -> Response {
-    match exchange(server, request, arrival).await {
+    // What it may have to wait for is large; other endpoints should not pay for it.
+    match Box::pin(exchange(server, request, arrival)).await {
         Ok(response) => response,
         Err(refused) => refused.answer("token request", arrival),
     }

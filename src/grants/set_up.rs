@@ -37,6 +37,7 @@ use crate::store::{
 pub const GRANT: GrantId = GrantId::new([7; 16]);
 
 /// All that a test of grants moves.
+#[derive(Debug)]
 pub struct SetUp {
     pub grants: Grants,
     pub store: Arc<OddStore>,
