@@ -56,4 +56,4 @@ pub struct AccessToken {
 
 pub const CODE: Kind<Code> = Kind::new("doorman_ac_", 3);
 pub const ACCESS_TOKEN: Kind<AccessToken> = Kind::new("doorman_at_", 2);
-pub const REFRESH_TOKEN: Kind<RefreshToken> = Kind::new("doorman_rt_", 2);
+pub const REFRESH_TOKEN: Kind<RefreshToken> = Kind::new("doorman_rt_", 3);

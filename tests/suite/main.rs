@@ -8,6 +8,7 @@
 
 mod attacks;
 mod authorization_code;
+mod backchannel_logout;
 mod budgets;
 mod canary;
 mod challenge;
