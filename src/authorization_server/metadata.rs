@@ -78,8 +78,10 @@ fn document(
     client_id_metadata_document_supported: Option<bool>,
 ) -> Bytes {
     let at = |path| endpoint(issuer, path);
-    // Only where a client has keys: others that find it here would come with an assertion.
-    let (methods, algorithms) = if declared::some_sign(declared) {
+    // Only where a client can have keys: others that find it here would come with an assertion.
+    let some_sign =
+        declared::some_sign(declared) || client_id_metadata_document_supported == Some(true);
+    let (methods, algorithms) = if some_sign {
         (&WITH_ASSERTIONS[..], Some(&ALGORITHMS[..]))
     } else {
         (&CLIENT_AUTHENTICATION[..], None)

@@ -168,59 +168,76 @@ async fn a_token_that_fails_one_check_ends_nothing() {
         let claims = usual().claims.to_string();
         usual().signed_text(&claims.replacen('{', &format!("{{\"{name}\":{value},"), 1))
     };
-    let mut cut = usual().signed();
-    cut.pop();
+    let signed = usual().signed();
+    let (message, _) = signed.rsplit_once('.').unwrap();
+    let cut = format!("{message}.AAAA");
     let cases = [
-        ("none", usual().signed_as(Conduct::AlgNone)),
-        ("signature", usual().signed_as(Conduct::BadSignature)),
-        ("public key as secret", usual().signed_as(Conduct::HmacWithPublicKey)),
-        ("client secret", usual().signed_as(Conduct::HmacWithClientSecret)),
-        ("key", usual().signed_as(Conduct::UnknownKey)),
-        ("typ of an access token", usual().head("typ", "at+jwt").signed()),
-        ("typ of a security event", usual().head("typ", "secevent+jwt").signed()),
-        ("crit", usual().head("crit", json!(["x"])).signed()),
-        ("cut", cut),
-        ("no token", "x".to_owned()),
-        ("iss", usual().claim("iss", "https://other-idp.example").signed()),
-        ("iss with a slash", usual().claim("iss", format!("{}/", doorman.idp().issuer())).signed()),
-        ("no iss", usual().without_claim("iss").signed()),
-        ("aud", usual().claim("aud", "another-client").signed()),
-        ("aud that begins alike", usual().claim("aud", format!("{CLIENT_ID}-2")).signed()),
-        ("aud of others", usual().claim("aud", json!(["another-client", "a-third"])).signed()),
-        ("aud list of nobody", usual().claim("aud", json!([])).signed()),
-        ("no aud", usual().without_claim("aud").signed()),
-        ("iat", usual().without_claim("exp").claim("iat", now - 661).signed()),
-        ("iat ahead", usual().claim("iat", now + 61).signed()),
-        ("no iat", usual().without_claim("iat").signed()),
-        ("iat as text", usual().claim("iat", now.to_string()).signed()),
-        ("exp", usual().claim("exp", now - 61).signed()),
-        ("no jti", usual().without_claim("jti").signed()),
-        ("empty jti", usual().claim("jti", "").signed()),
-        ("long jti", usual().claim("jti", "x".repeat(257)).signed()),
-        ("no events", usual().without_claim("events").signed()),
-        ("empty events", events(json!({}))),
+        ("none", "its alg is not", usual().signed_as(Conduct::AlgNone)),
+        ("signature", "its signature is not", usual().signed_as(Conduct::BadSignature)),
+        ("public key as secret", "its alg is not", usual().signed_as(Conduct::HmacWithPublicKey)),
+        ("client secret", "its alg is not", usual().signed_as(Conduct::HmacWithClientSecret)),
+        ("key", "its kid names none", usual().signed_as(Conduct::UnknownKey)),
+        ("typ of an access token", "its typ is", usual().head("typ", "at+jwt").signed()),
+        ("typ of a security event", "its typ is", usual().head("typ", "secevent+jwt").signed()),
+        ("crit", "its header has crit", usual().head("crit", json!(["x"])).signed()),
+        ("cut", "its signature is not", cut),
+        ("no token", "three parts", "x".to_owned()),
+        ("iss", "its iss is not", usual().claim("iss", "https://other-idp.example").signed()),
+        (
+            "iss with a slash",
+            "its iss is not",
+            usual().claim("iss", format!("{}/", doorman.idp().issuer())).signed(),
+        ),
+        ("no iss", "missing field `iss`", usual().without_claim("iss").signed()),
+        ("aud", "its aud does not", usual().claim("aud", "another-client").signed()),
+        (
+            "aud that begins alike",
+            "its aud does not",
+            usual().claim("aud", format!("{CLIENT_ID}-2")).signed(),
+        ),
+        (
+            "aud of others",
+            "its aud does not",
+            usual().claim("aud", json!(["another-client", "a-third"])).signed(),
+        ),
+        ("aud list of nobody", "its aud does not", usual().claim("aud", json!([])).signed()),
+        ("no aud", "missing field `aud`", usual().without_claim("aud").signed()),
+        ("iat", "too long ago", usual().without_claim("exp").claim("iat", now - 661).signed()),
+        ("iat ahead", "in the future", usual().claim("iat", now + 61).signed()),
+        ("no iat", "missing field `iat`", usual().without_claim("iat").signed()),
+        ("iat as text", "can't be read", usual().claim("iat", now.to_string()).signed()),
+        ("exp", "too long ago", usual().claim("exp", now - 61).signed()),
+        ("no jti", "missing field `jti`", usual().without_claim("jti").signed()),
+        ("empty jti", "its jti", usual().claim("jti", "").signed()),
+        ("long jti", "its jti", usual().claim("jti", "x".repeat(257)).signed()),
+        ("no events", "missing field `events`", usual().without_claim("events").signed()),
+        ("empty events", "its events have", events(json!({}))),
         (
             "another event",
+            "its events have",
             events(
                 json!({ "https://schemas.openid.net/secevent/risc/event-type/account-disabled": {} }),
             ),
         ),
-        ("event as text", events(json!({ EVENT: "yes" }))),
-        ("events as a list", events(json!([EVENT]))),
-        ("nonce", usual().claim("nonce", "n").signed()),
-        ("null nonce", usual().claim("nonce", Value::Null).signed()),
-        ("nobody", usual().without_claim("sub").signed()),
-        ("empty sub", usual().claim("sub", "").signed()),
-        ("empty sid", usual().claim("sid", "").signed()),
-        ("sub as a number", usual().claim("sub", 7).signed()),
-        ("two subs", twice("sub", "\"bob-1c55\"")),
-        ("two audiences", twice("aud", "\"another-client\"")),
+        ("event as text", "its events have", events(json!({ EVENT: "yes" }))),
+        ("events as a list", "can't be read", events(json!([EVENT]))),
+        ("nonce", "it has a nonce", usual().claim("nonce", "n").signed()),
+        ("null nonce", "it has a nonce", usual().claim("nonce", Value::Null).signed()),
+        ("nobody", "neither sub nor sid", usual().without_claim("sub").signed()),
+        ("empty sub", "neither sub nor sid", usual().claim("sub", "").signed()),
+        ("empty sid", "neither sub nor sid", usual().claim("sid", "").signed()),
+        ("sub as a number", "can't be read", usual().claim("sub", 7).signed()),
+        ("two subs", "duplicate field `sub`", twice("sub", "\"bob-1c55\"")),
+        ("two audiences", "duplicate field `aud`", twice("aud", "\"another-client\"")),
     ];
 
-    for (what, token) in &cases {
+    for (what, why, token) in &cases {
+        let before = doorman.log().text().len();
         let answer = doorman.log_out(token).await;
         assert_eq!(answer.status, 400, "{what}\n{answer}");
         assert_refused(&answer);
+        let log = doorman.log().text().split_off(before);
+        assert!(log.contains("logout token refused") && log.contains(why), "{what}: {log}");
     }
 
     assert!(cases.len() > 30);

@@ -20,6 +20,7 @@ mod exchanges;
 mod login;
 mod logs;
 mod metadata_documents;
+mod metadata_documents_signing;
 mod outages;
 mod proxying;
 mod recheck;
