@@ -17,8 +17,9 @@ use crate::pages::Pages;
 use crate::policy::Resource;
 use crate::router::{Front, Routes};
 use crate::seal::KeyRing;
-use crate::store;
 use crate::store::epoch::Epochs;
+use crate::store::replicas::Replica;
+use crate::store::{self, StateSettings};
 use crate::token::Verifier;
 
 /// Everything that answers requests, and what its background tasks need.
@@ -28,6 +29,8 @@ pub struct Built {
     pub documents: Arc<Documents>,
     pub grants: Grants,
     pub seen: mpsc::Receiver<(GrantId, u32)>,
+    /// `None` if no other process can have this store.
+    pub replica: Option<Arc<Replica>>,
 }
 
 pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, StartFault> {
@@ -42,6 +45,13 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
         IdpConnection::to(&config.idp.issuer)?,
         clock.clone(),
     ));
+    let replica = match &config.state {
+        StateSettings::Memory | StateSettings::Dir(_) => None,
+        StateSettings::Redis(_) => {
+            let (store, clock) = (Arc::clone(&store), clock.clone());
+            Some(Arc::new(Replica::new(store, clock, surroundings.chance, &ring)?))
+        }
+    };
     let epochs = Epochs::of(Arc::clone(&store), clock.clone(), surroundings.chance);
     let foundation = Foundation {
         store: Arc::clone(&store),
@@ -84,7 +94,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
         &config.allowed_origins,
     )?;
     let front = Front::new(routes, clock, surroundings.chance)?;
-    Ok(Built { front, idp, documents, grants, seen })
+    Ok(Built { front, idp, documents, grants, seen, replica })
 }
 
 fn strangers(

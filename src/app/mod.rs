@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
@@ -27,6 +28,7 @@ use crate::proxy::{OddAnswers, Upstream};
 use crate::router::Front;
 use crate::seal::SealFault;
 use crate::server::{self, Deadlines, DrainSettings, Drained, Listener, WorkerSettings};
+use crate::store::replicas::Replica;
 use crate::store::{StateFault, StateSettings};
 
 use build::Built;
@@ -73,6 +75,7 @@ pub struct Running {
     health: server::Running,
     readiness: Arc<Readiness>,
     grants: Grants,
+    replica: Option<Arc<Replica>>,
     background: Vec<JoinHandle<()>>,
 }
 
@@ -111,25 +114,26 @@ pub async fn start_on(
     if config.tokens.not_before > surroundings.clock.now() {
         return Err(StartFault::NotBefore);
     }
-    let Built { front, idp, documents, grants, seen } =
+    let Built { front, idp, documents, grants, seen, replica } =
         build::build(&config, &surroundings).await?;
     let readiness = Arc::new(Readiness::default());
     let public = serve_public(listeners.public, config.workers, front, &surroundings.log)?;
     let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
     let upstreams = config.resources.iter().map(|resource| resource.upstream.clone()).collect();
-    let tasks: [Task; 5] = [
+    let tasks: [Task; 6] = [
         Box::pin(background::find_idp(idp)),
         Box::pin(background::await_upstreams(upstreams, Arc::clone(&readiness))),
         Box::pin(background::follow_endings(grants.clone(), Arc::clone(&readiness))),
         Box::pin(background::confirm_generations(grants.clone(), seen)),
         Box::pin(background::advertise_documents(documents)),
+        Box::pin(background::agree_on_keys(replica.clone(), Arc::clone(&readiness))),
     ];
     let background = tasks
         .into_iter()
         .map(|task| tokio::spawn(task.with_subscriber(surroundings.log.clone())))
         .collect();
     announce(&config, public.address(), health.address());
-    Ok(Running { public, health, readiness, grants, background })
+    Ok(Running { public, health, readiness, grants, replica, background })
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -151,6 +155,10 @@ impl Running {
         self.grants.rechecks_are_over().await;
         for task in &self.background {
             task.abort();
+        }
+        if let Some(replica) = &self.replica {
+            // Not told, the others notice by its silence.
+            let _ = timeout(LONGEST_GOODBYE, replica.leave()).await;
         }
         drained
     }
@@ -241,6 +249,7 @@ pub fn backchannel_logout_uri(config: &Config) -> String {
     endpoint(&config.issuer, BACKCHANNEL_LOGOUT)
 }
 
+const LONGEST_GOODBYE: Duration = Duration::from_secs(1);
 /// Within the 30 s that Kubernetes grants by default.
 const DRAIN: DrainSettings =
     DrainSettings { keep_accepting: Duration::ZERO, finish_within: Duration::from_secs(25) };

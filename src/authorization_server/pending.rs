@@ -55,7 +55,7 @@ impl PendingLogin {
 /// What `state` holds. IdPs limit it (to about 1,000 characters); what is longer is kept in the store.
 #[derive(Debug, Serialize, Deserialize)]
 enum State {
-    Whole(PendingLogin),
+    Whole(Box<PendingLogin>),
     /// Under this key, by the store of this epoch.
     Kept([u8; 16], Epoch),
 }
@@ -81,7 +81,8 @@ pub async fn state_for(
     pending: PendingLogin,
 ) -> Result<String, StoreFault> {
     let (expires, epoch) = (pending.expires, pending.epoch);
-    let whole = server.ring.seal(&STATE, &State::Whole(pending)).map_err(|_| StoreFault)?;
+    let whole =
+        server.ring.seal(&STATE, &State::Whole(Box::new(pending))).map_err(|_| StoreFault)?;
     if whole.len() <= LONGEST_STATE {
         return Ok(whole);
     }
@@ -110,7 +111,7 @@ pub async fn login_of(
             if server.grants.epochs().is_elsewhere(pending.epoch).await? {
                 return Err(StateFault::Elsewhere);
             }
-            Ok(pending)
+            Ok(*pending)
         }
         State::Whole(_) => Err(StateFault::Stale),
         State::Kept(..) => Err(StateFault::NotOurs),

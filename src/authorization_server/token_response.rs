@@ -84,12 +84,13 @@ pub async fn tokens(
 }
 
 /// With the keepsake if it fits: not every IdP's tokens are short.
-fn sealed(server: &AuthorizationServer, token: RefreshToken) -> Result<String, SealFault> {
+fn sealed(server: &AuthorizationServer, mut token: RefreshToken) -> Result<String, SealFault> {
     let whole = server.ring.seal(&REFRESH_TOKEN, &token)?;
     if whole.len() <= LONGEST_REFRESH_TOKEN {
         return Ok(whole);
     }
-    server.ring.seal(&REFRESH_TOKEN, &RefreshToken { keepsake: None, ..token })
+    token.keepsake = None;
+    server.ring.seal(&REFRESH_TOKEN, &token)
 }
 
 /// Do the groups fit into a token? Some people have hundreds; then the grant's row has them.

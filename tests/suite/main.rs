@@ -19,6 +19,7 @@ mod discovery;
 mod exchanges;
 mod login;
 mod logs;
+mod lost_store;
 mod metadata_documents;
 mod metadata_documents_signing;
 mod outages;

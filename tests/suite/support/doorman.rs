@@ -65,6 +65,7 @@ pub struct Builder {
     clock: ManualClock,
     idp: Option<FakeIdp>,
     is_idp_down: bool,
+    is_revocable: bool,
     is_discovery_held: bool,
     keys: Vec<KeyMaterial>,
     issuer: &'static str,
@@ -108,6 +109,7 @@ impl Doorman {
             clock: ManualClock::starting_at(Timestamp::from_seconds(START)),
             idp: None,
             is_idp_down: false,
+            is_revocable: false,
             is_discovery_held: false,
             keys: vec![sealing_key("this deployment")],
             issuer: ORIGIN,
@@ -298,13 +300,19 @@ impl Doorman {
 
     /// The same deployment in a new process: what was in memory is gone, time has not moved.
     pub async fn restarted(self) -> Self {
-        let (config, surroundings) = (self.config, self.surroundings);
+        self.restarted_with(|_| {}).await
+    }
+
+    /// The same after a change of the config.
+    pub async fn restarted_with(self, change: impl FnOnce(&mut Config)) -> Self {
+        let (mut config, surroundings) = (self.config, self.surroundings);
+        change(&mut config);
         soon("a graceful stop", self.running.stop()).await;
         drop(self.running);
         // Its threads may still be holding the file of its state.
         let start = async {
             loop {
-                match app::start(config.clone(), surroundings.clone()).await {
+                match Box::pin(app::start(config.clone(), surroundings.clone())).await {
                     Err(StartFault::State(StateFault::File(OpenFault::InUse { .. }))) => {
                         tokio::task::yield_now().await;
                     }
@@ -458,6 +466,12 @@ impl Builder {
         self
     }
 
+    /// The IdP revokes one refresh token without ending others.
+    pub fn revocable(mut self) -> Self {
+        self.is_revocable = true;
+        self
+    }
+
     /// Behind an ingress that says in `X-Forwarded-For` who calls.
     pub fn behind_a_proxy(mut self) -> Self {
         self.trusted_proxies = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()]);
@@ -532,7 +546,7 @@ impl Builder {
                 scopes: ["openid", "email"].map(str::to_owned).to_vec(),
                 authorization_parameters: vec![("hd".to_owned(), "example.com".to_owned())],
                 user_key: vec![self.user_key.to_owned()],
-                revocable_refresh_tokens: false,
+                revocable_refresh_tokens: self.is_revocable,
                 logout_ends_connections: self.logout_ends_connections,
                 groups_claim: "groups".to_owned(),
             },

@@ -166,6 +166,7 @@ pub enum Conduct {
     LongRefreshToken,
     /// The person has left, or must log in again.
     RefusesRefresh(&'static str),
+    RevocationFails,
 }
 
 /// A request that reached the IdP.
@@ -321,6 +322,11 @@ impl FakeIdp {
         refreshes(&self.inner.asked.borrow())
     }
 
+    /// Is there a refresh token that it would take?
+    pub fn takes_a_refresh_token(&self) -> bool {
+        !self.inner.state.lock().unwrap().refresh_tokens.is_empty()
+    }
+
     /// Wait until it has been asked about somebody again.
     pub async fn until_refreshed(&self) {
         let mut asked = self.inner.asked.subscribe();
@@ -389,6 +395,7 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
             Ok(json_answer(200, &published_keys(conduct)))
         }
         ("GET", "/authorize") => Ok(authorize(&idp, &parameters)),
+        ("POST", "/revoke") => Ok(revoke(&idp, &head.headers, &parameters)),
         ("POST", "/token") => {
             let answer = token(&idp, &head.headers, &parameters);
             if parameters["grant_type"] == "refresh_token" {
@@ -407,6 +414,7 @@ fn discovery(idp: &Inner) -> Value {
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/authorize"),
         "token_endpoint": format!("{issuer}/token"),
+        "revocation_endpoint": format!("{issuer}/revoke"),
         "jwks_uri": format!("{issuer}/jwks"),
         "response_types_supported": ["code"],
         "subject_types_supported": ["public"],
@@ -548,6 +556,23 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
     let tokens = ["access_token", "refresh_token", "id_token"];
     state.issued.extend(tokens.iter().filter_map(|name| answer[name].as_str()).map(str::to_owned));
     Ok(json_answer(200, &answer))
+}
+
+/// RFC 7009
+fn revoke(
+    idp: &Inner,
+    headers: &http::HeaderMap,
+    form: &HashMap<String, String>,
+) -> Response<Full<Bytes>> {
+    let mut state = idp.state.lock().unwrap();
+    if state.conduct == Conduct::RevocationFails {
+        return json_answer(503, &json!({}));
+    }
+    if !is_our_client(headers, form) {
+        return json_answer(401, &json!({ "error": "invalid_client" }));
+    }
+    state.refresh_tokens.remove(&form["token"]);
+    Response::new(Full::default())
 }
 
 /// `client_secret_basic` (form-encoded inside, RFC 6749 §2.3.1) or `client_secret_post`, never both.
