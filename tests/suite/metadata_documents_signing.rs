@@ -87,7 +87,7 @@ async fn a_proof_that_is_not_by_the_client_is_none() {
         "https://other.example/c.json",
         &signing(
             "https://other.example/c.json",
-            json!({
+            &json!({
                 "jwks": { "keys": [NEXT.jwk()] },
             }),
         ),
@@ -142,7 +142,7 @@ async fn a_client_that_begins_to_sign_keeps_its_logins() {
     let doorman = in_front_of(&host).await;
     let before = doorman.log_in_with(client()).await;
 
-    host.publish(DOCUMENT, &signing(DOCUMENT, json!({ "jwks": { "keys": [KEY.jwk()] } })));
+    host.publish(DOCUMENT, &signing(DOCUMENT, &json!({ "jwks": { "keys": [KEY.jwk()] } })));
     doorman.later(2 * HOUR);
     let granted = doorman.authorize(&client()).await;
 
@@ -237,7 +237,7 @@ async fn keys_are_fetched_from_the_public_internet_only() {
     let inside: SocketAddr = "10.0.0.7:443".parse().unwrap();
     let host = with_uri(&[&KEY]).await;
     let keys = "https://keys.client.example/jwks.json";
-    host.publish(DOCUMENT, &signing(DOCUMENT, json!({ "jwks_uri": keys })));
+    host.publish(DOCUMENT, &signing(DOCUMENT, &json!({ "jwks_uri": keys })));
     host.has_routes(
         "keys.client.example",
         vec![vec![Route { address: inside.ip(), dial: inside }]],
@@ -258,7 +258,7 @@ async fn keys_are_fetched_from_the_public_internet_only() {
 async fn who_may_not_publish_documents_is_not_asked_for_keys() {
     let host = DocumentHost::start().await;
     let elsewhere = json!({ "jwks_uri": "https://other.example/jwks.json" });
-    host.publish(DOCUMENT, &signing(DOCUMENT, elsewhere));
+    host.publish(DOCUMENT, &signing(DOCUMENT, &elsewhere));
     let builder = Doorman::in_front_of(FakeMcpServer::start().await).reading(&host);
     let only = Some(vec!["client.example".to_owned()]);
     let doorman = builder.documents(|settings| settings.allowed_domains = only).start().await;
@@ -294,7 +294,7 @@ async fn nobody_is_asked_for_what_cannot_be_an_assertion() {
 #[tokio::test]
 async fn the_keys_of_a_pinned_document_count() {
     let host = with_uri(&[&KEY]).await;
-    let text = signing(DOCUMENT, json!({ "jwks": { "keys": [KEY.jwk()] } })).to_string();
+    let text = signing(DOCUMENT, &json!({ "jwks": { "keys": [KEY.jwk()] } })).to_string();
     let url = ClientIdUrl::parse(DOCUMENT).unwrap();
     let pinned = Document::parse(&url, text.as_bytes(), &[]).unwrap();
     let server = FakeMcpServer::start().await;
@@ -338,7 +338,7 @@ fn client() -> Client {
 }
 
 /// The document at `url` of a client that signs, with what it says of keys.
-fn signing(url: &str, keys: Value) -> Value {
+fn signing(url: &str, keys: &Value) -> Value {
     let mut document = document(url, &[WEB_REDIRECT]);
     document["token_endpoint_auth_method"] = json!("private_key_jwt");
     document.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
@@ -353,7 +353,7 @@ async fn with_inline(keys: &[&ClientKey]) -> DocumentHost {
 
 async fn with_uri(keys: &[&ClientKey]) -> DocumentHost {
     let host = DocumentHost::start().await;
-    host.publish(DOCUMENT, &signing(DOCUMENT, json!({ "jwks_uri": KEYS })));
+    host.publish(DOCUMENT, &signing(DOCUMENT, &json!({ "jwks_uri": KEYS })));
     publish(&host, false, keys);
     host
 }
@@ -362,7 +362,7 @@ fn publish(host: &DocumentHost, is_inline: bool, keys: &[&ClientKey]) {
     let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
     let keys = json!({ "keys": keys });
     if is_inline {
-        host.publish(DOCUMENT, &signing(DOCUMENT, json!({ "jwks": keys })));
+        host.publish(DOCUMENT, &signing(DOCUMENT, &json!({ "jwks": keys })));
     } else {
         host.publish(KEYS, &keys);
     }

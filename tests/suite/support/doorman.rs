@@ -60,6 +60,7 @@ pub struct Doorman {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is set by a word of its own")]
 pub struct Builder {
     upstream: FakeMcpServer,
     clock: ManualClock,
