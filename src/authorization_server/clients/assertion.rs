@@ -74,6 +74,7 @@ async fn published(
         Err(fault) => fault,
     };
     // What is at the other end of a URL that anybody may name is for the log alone.
+    let client_id: String = client_id.chars().take(200).collect();
     tracing::info!(request_id = %arrival.id, client_id, %fault, "no keys of a client");
     Err(match fault {
         DocumentFault::Off | DocumentFault::NotAClientId(_) | DocumentFault::NotAllowed(_) => {
