@@ -15,7 +15,7 @@ use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
 use crate::admin::health::{self, Readiness};
-use crate::authorization_server::{CALLBACK, endpoint};
+use crate::authorization_server::{BACKCHANNEL_LOGOUT, CALLBACK, endpoint};
 use crate::chance::{Chance, NoEntropy};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -222,6 +222,7 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
         issuer = %config.issuer,
         idp = config.idp.issuer,
         redirect_uri = redirect_uri(config),
+        backchannel_logout_uri = backchannel_logout_uri(config),
         version = env!("CARGO_PKG_VERSION"),
         "started"
     );
@@ -254,6 +255,11 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
 /// Where the IdP sends people back to: to be registered there exactly so.
 pub fn redirect_uri(config: &Config) -> String {
     endpoint(&config.issuer, CALLBACK)
+}
+
+/// Where the IdP says that somebody logged out: to be registered there, if it does.
+pub fn backchannel_logout_uri(config: &Config) -> String {
+    endpoint(&config.issuer, BACKCHANNEL_LOGOUT)
 }
 
 const LONGEST_GOODBYE: Duration = Duration::from_secs(1);

@@ -45,7 +45,8 @@ impl Refused {
     pub fn answer(self, what: &'static str, arrival: Arrival) -> Response {
         let Self { description: fault, whose_fault, .. } = self;
         let (request_id, error) = (arrival.id, self.code.as_str());
-        if self.code == ErrorCode::TemporarilyUnavailable {
+        // What strangers can cause is no alarm.
+        if self.code == ErrorCode::TemporarilyUnavailable && whose_fault != "client" {
             tracing::error!(%request_id, error, fault, whose_fault, "{what} not answered");
         } else {
             tracing::info!(%request_id, error, fault, whose_fault, "{what} refused");

@@ -78,9 +78,11 @@ fn document(
     client_id_metadata_document_supported: Option<bool>,
 ) -> Bytes {
     let at = |path| endpoint(issuer, path);
-    // Only where a client has keys: others that find it here would come with an assertion.
+    // Only where a client can have keys: others that find it here would come with an assertion.
     let accounts = service_accounts.iter().map(|account| &account.client);
-    let (methods, algorithms) = if declared::some_sign(declared.iter().chain(accounts)) {
+    let some_sign = declared::some_sign(declared.iter().chain(accounts))
+        || client_id_metadata_document_supported == Some(true);
+    let (methods, algorithms) = if some_sign {
         (&WITH_ASSERTIONS[..], Some(&ALGORITHMS[..]))
     } else {
         (&CLIENT_AUTHENTICATION[..], None)

@@ -1,11 +1,12 @@
 //! The authorization server: issues tokens to MCP clients after a login at the IdP.
 //!
 //! A login passes through the files in this order: `metadata`, `register`, `authorize`, `consent`, the
-//! IdP, `callback`, `token` → `grant_authorization_code`, later `grant_refresh_token`, in the end `revoke`.
-//! A machine has only `token` → `grant_client_credentials`.
+//! IdP, `callback`, `token` → `grant_authorization_code`, later `grant_refresh_token`, in the end `revoke` or
+//! `backchannel_logout`. A machine has only `token` → `grant_client_credentials`.
 
 pub mod authorization_response;
 pub mod authorize;
+pub mod backchannel_logout;
 pub mod callback;
 pub mod clients;
 pub mod consent;
@@ -89,4 +90,5 @@ pub const REGISTER: &str = "/register";
 pub const REVOKE: &str = "/revoke";
 pub const CONSENT: &str = "/oauth/consent";
 pub const CALLBACK: &str = "/oauth/callback";
+pub const BACKCHANNEL_LOGOUT: &str = "/oauth/backchannel-logout";
 pub const JWKS: &str = "/oauth/jwks";

@@ -66,18 +66,21 @@ pub struct FinishedLogin {
     pub login: PendingLogin,
     person: Identity,
     refresh_token: Option<IdpToken>,
+    subject: Option<[u8; 16]>,
     session: Option<[u8; 16]>,
 }
 
 impl FinishedLogin {
     pub fn new(login: PendingLogin, logged_in: LoggedIn) -> Self {
         let refresh_token = logged_in.refresh_token.as_ref().map(IdpToken::new);
-        Self { login, person: logged_in.person, refresh_token, session: logged_in.session }
+        let LoggedIn { person, subject, session, .. } = logged_in;
+        Self { login, person, refresh_token, subject, session }
     }
 
     pub fn logged_in(&self) -> LoggedIn {
         let refresh_token = self.refresh_token.as_ref().map(IdpToken::secret);
-        LoggedIn { person: self.person.clone(), refresh_token, session: self.session }
+        let (subject, session) = (self.subject, self.session);
+        LoggedIn { person: self.person.clone(), refresh_token, subject, session }
     }
 }
 

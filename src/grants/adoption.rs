@@ -26,6 +26,7 @@ pub struct Keepsake {
     pub scopes: Scopes,
     began: Timestamp,
     ends_at: Timestamp,
+    subject: Option<[u8; 16]>,
     session: Option<[u8; 16]>,
     idp_token: IdpToken,
 }
@@ -56,6 +57,7 @@ impl Grants {
             scopes: grant.scopes.clone(),
             began: grant.began,
             ends_at: grant.ends_at,
+            subject: grant.subject,
             session: grant.session,
             idp_token: grant.vouch.refresh_token.clone()?,
         })
@@ -152,6 +154,7 @@ impl Grants {
             began: keepsake.began,
             ends_at: keepsake.ends_at,
             vouch,
+            subject: keepsake.subject,
             session: keepsake.session,
         }
     }

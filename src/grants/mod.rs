@@ -6,6 +6,7 @@
 mod adoption;
 mod ending;
 pub mod generations;
+mod of_person;
 mod recheck;
 pub mod revocations;
 pub mod row;
@@ -180,6 +181,7 @@ impl Grants {
             began: now,
             ends_at,
             vouch,
+            subject: new.login.subject,
             session: new.login.session,
         };
         let sealed = self.sealed(&grant)?;

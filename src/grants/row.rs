@@ -33,6 +33,8 @@ pub struct Grant {
     /// However often it is refreshed.
     pub ends_at: Timestamp,
     pub vouch: Vouch,
+    /// Hash of the IdP's name for the person (`sub`).
+    pub subject: Option<[u8; 16]>,
     /// Hash of the IdP's name for the session in which the person signed in (`sid`), if it has one.
     pub session: Option<[u8; 16]>,
 }
@@ -71,4 +73,4 @@ impl fmt::Display for GrantId {
     }
 }
 
-pub(super) const ROW: Kind<Grant> = Kind::new("doorman_row_", 2);
+pub(super) const ROW: Kind<Grant> = Kind::new("doorman_row_", 3);

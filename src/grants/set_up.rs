@@ -80,7 +80,7 @@ impl SetUp {
         let refresh_token = idp_token.map(|token| Secret::new(token.to_owned()));
         let new = NewGrant {
             id: GRANT,
-            login: LoggedIn { person, refresh_token, session: None },
+            login: LoggedIn { person, refresh_token, subject: None, session: None },
             client: ClientDigest::of("doorman_ci_x"),
             client_name: "Inspector".to_owned(),
             resource: "https://tools.example.com/mcp".to_owned(),
@@ -264,6 +264,7 @@ fn idp(issuer: &str, clock: &ManualClock) -> Arc<Idp> {
         authorization_parameters: Vec::new(),
         user_key: vec!["sub".to_owned()],
         revocable_refresh_tokens: true,
+        logout_ends_connections: false,
         groups_claim: "groups".to_owned(),
     };
     let connection = IdpConnection::to(issuer).unwrap();

@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::clock::Timestamp;
 use crate::idp::profile::IdpSettings;
+use crate::jose::KeySet;
 use crate::outbound::{IdpConnection, Unreachable};
 
 /// The parts of the IdP's metadata that a login needs, checked.
@@ -17,6 +18,8 @@ pub struct Discovered {
     /// RFC 8414 §2. `None` if there is none, or none that may be used.
     pub revocation_endpoint: Option<Url>,
     pub keys: CoreJsonWebKeySet,
+    /// The same keys, for what it signs besides ID tokens. `None` if `jose` can use none of them.
+    pub signing_keys: Option<KeySet>,
     /// The asymmetric algorithms that the IdP signs ID tokens with.
     pub algorithms: Vec<CoreJwsSigningAlgorithm>,
     /// Whether its authorization responses carry `iss` (RFC 9207 §3).
@@ -80,11 +83,13 @@ pub async fn ask(
     }
     let token_endpoint = metadata.token_endpoint().ok_or(DiscoveryFault::NoTokenEndpoint)?;
     let allow_http = settings.issuer.starts_with("http://");
+    let (keys, signing_keys) = keys(connection, metadata.jwks_uri(), allow_http).await?;
     let discovered = Discovered {
         authorization_endpoint: secure(metadata.authorization_endpoint().url(), allow_http)?,
         token_endpoint: secure(token_endpoint.url(), allow_http)?,
         revocation_endpoint: revocation_endpoint(&document, allow_http),
-        keys: keys(connection, metadata.jwks_uri(), allow_http).await?,
+        keys,
+        signing_keys,
         algorithms: asymmetric(&metadata),
         sends_issuer: sends_issuer(&document),
         at: now,
@@ -96,14 +101,14 @@ async fn keys(
     connection: &IdpConnection,
     at: &JsonWebKeySetUrl,
     allow_http: bool,
-) -> Result<CoreJsonWebKeySet, DiscoveryFault> {
+) -> Result<(CoreJsonWebKeySet, Option<KeySet>), DiscoveryFault> {
     let url = secure(at.url(), allow_http)?;
     let document = fetch(connection, url.as_str()).await?;
     let keys: CoreJsonWebKeySet = parse(url.as_str(), &document)?;
     if keys.keys().is_empty() {
         return Err(DiscoveryFault::NoKeys);
     }
-    Ok(keys)
+    Ok((keys, KeySet::published(&document)))
 }
 
 async fn fetch(connection: &IdpConnection, url: &str) -> Result<Vec<u8>, DiscoveryFault> {

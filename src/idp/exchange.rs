@@ -16,6 +16,8 @@ pub struct LoggedIn {
     pub person: Identity,
     /// `None` if the IdP gave none.
     pub refresh_token: Option<Secret>,
+    /// Hash of the IdP's name for the person (`sub`), which the stable key need not be made of.
+    pub subject: Option<[u8; 16]>,
     /// Hash of the IdP's name for the session that the person has there (`sid`), if it told one.
     pub session: Option<[u8; 16]>,
 }
@@ -41,8 +43,9 @@ impl Idp {
         let nonce = login.nonce();
         let expected = Expected::Nonce(&nonce);
         let person = self.read_id_token(&id_token, &tokens.access, expected, &discovered).await?;
-        let session = id_token::session(&id_token);
-        Ok(LoggedIn { person, refresh_token: answer.refresh_token, session })
+        let subject = id_token::hash_of("sub", &id_token);
+        let session = id_token::hash_of("sid", &id_token);
+        Ok(LoggedIn { person, refresh_token: answer.refresh_token, subject, session })
     }
 }
 

@@ -149,11 +149,10 @@ impl From<&ClaimsVerificationError> for IdTokenFault {
     }
 }
 
-/// Hash of the session that a token, checked before, was issued in (OIDC Front-Channel Logout §3: `sid`).
-pub(super) fn session(id_token: &str) -> Option<[u8; 16]> {
+/// Hash of a claim of a token that was checked before, as `logout_token` hashes the same claim.
+pub(super) fn hash_of(claim: &str, id_token: &str) -> Option<[u8; 16]> {
     let claims = payload(id_token).ok()?;
-    let sid = claims.get("sid")?.as_str()?;
-    Some(secret::short_hash(sid.as_bytes()))
+    Some(secret::short_hash(claims.get(claim)?.as_str()?.as_bytes()))
 }
 
 /// The claims of a token whose signature was checked before.

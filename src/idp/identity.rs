@@ -101,6 +101,7 @@ mod tests {
             authorization_parameters: Vec::new(),
             user_key: vec!["sub".to_owned()],
             revocable_refresh_tokens: false,
+            logout_ends_connections: false,
             groups_claim: "groups".to_owned(),
         };
         Identity::from_claims(claims.as_object().unwrap(), &settings)

@@ -5,6 +5,7 @@ pub mod exchange;
 mod id_token;
 pub mod identity;
 pub mod login;
+pub mod logout_token;
 pub mod profile;
 pub mod recheck;
 pub mod revocation;
@@ -23,6 +24,7 @@ use crate::outbound::IdpConnection;
 pub use discovery::{Discovered, DiscoveryFault};
 pub use exchange::LoggedIn;
 pub use identity::Identity;
+pub use logout_token::{LoggedOut, LogoutFault, LogoutToken};
 pub use profile::{ClientAuthentication, IdpSettings};
 pub use recheck::{Recheck, Verdict};
 pub use token_endpoint::LoginFault;
@@ -76,6 +78,11 @@ impl Idp {
     /// Whether one refresh token can be revoked there without ending others.
     pub fn revokes_single_tokens(&self) -> bool {
         self.settings.revocable_refresh_tokens
+    }
+
+    /// Whether logging out of one session there ends the grants that began in it.
+    pub fn logout_ends_connections(&self) -> bool {
+        self.settings.logout_ends_connections
     }
 
     /// What the IdP published. What is known is good at once, and refreshed beside the request when it

@@ -18,6 +18,8 @@ pub struct IdpSettings {
     /// Whether revoking a refresh token at the IdP ends that token and nothing else (RFC 7009 §2.1 lets it
     /// end more).
     pub revocable_refresh_tokens: bool,
+    /// Whether logging out of one session at the IdP ends the grants that began in it.
+    pub logout_ends_connections: bool,
     /// Claims whose values together are the stable key of a person, most often `sub` alone.
     pub user_key: Vec<String>,
     /// The claim of the ID token that lists the person's groups.

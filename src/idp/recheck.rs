@@ -147,6 +147,7 @@ mod tests {
             authorization_parameters: Vec::new(),
             user_key: Vec::new(),
             revocable_refresh_tokens: false,
+            logout_ends_connections: false,
             groups_claim: String::new(),
         };
         let connection = IdpConnection::to(&settings.issuer).unwrap();

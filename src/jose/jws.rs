@@ -113,8 +113,9 @@ fn decoded(part: &str) -> Result<Vec<u8>, NotSigned> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| NotSigned::Form)
 }
 
-/// RFC 7515 §4.1.11: what must be understood is not, so that it is there is enough, whatever its value.
-fn is_there<'de, D: serde::Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+/// For a member that must not be there, whatever its value (RFC 7515 §4.1.11: what is critical is not
+/// understood here).
+pub fn is_there<'de, D: serde::Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(value).map(|_| true)
 }
 

@@ -9,8 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
-/// One to eight public keys, each good for signatures. No two have the same id.
+/// At least one public key, each good for signatures.
 #[derive(Clone, Debug)]
 pub struct KeySet(Vec<Key>);
 
@@ -65,6 +66,11 @@ struct RawSet {
 }
 
 #[derive(Deserialize)]
+struct PublishedSet {
+    keys: Vec<Value>,
+}
+
+#[derive(Deserialize)]
 struct RawKey {
     kty: String,
     #[serde(rename = "use")]
@@ -84,8 +90,9 @@ struct RawKey {
 }
 
 impl KeySet {
-    /// Keys that are meant for something else than signatures are left out. Everything else that can't be
-    /// used is told, so that whoever wrote the set does not wonder why a signature is refused.
+    /// A set that was written for us: one to eight keys, no two with the same id. Keys that are meant for
+    /// something else than signatures are left out. Everything else that can't be used is told, so that
+    /// whoever wrote the set does not wonder why a signature is refused.
     pub fn parse(text: &str) -> Result<Self, NotAKeySet> {
         let raw: RawSet = serde_json::from_str(text).map_err(|_| NotAKeySet::Form)?;
         let mut keys: Vec<Key> = Vec::new();
@@ -108,6 +115,21 @@ impl KeySet {
             1..=MOST_KEYS => Ok(Self(keys)),
             _ => Err(NotAKeySet::TooMany),
         }
+    }
+
+    /// A set that is published for everybody: what is of no use here may be of use to others, and is left
+    /// out. `None` if nothing is left.
+    pub fn published(text: &[u8]) -> Option<Self> {
+        let raw: PublishedSet = serde_json::from_slice(text).ok()?;
+        let keys: Vec<Key> = raw
+            .keys
+            .into_iter()
+            .take(MOST_PUBLISHED)
+            .filter_map(|key| serde_json::from_value(key).ok())
+            .filter(|key: &RawKey| !key.is_secret() && key.is_for_signatures())
+            .filter_map(|key| Key::of(&key).ok())
+            .collect();
+        (!keys.is_empty()).then_some(Self(keys))
     }
 
     /// The keys that a header with this `kid` can mean: without one, any.
@@ -224,6 +246,7 @@ const EDWARDS: [Named; 2] = [("EdDSA", Algorithm::EdDSA), ("Ed25519", Algorithm:
 
 /// As many signatures are tried where a header names no key.
 const MOST_KEYS: usize = 8;
+const MOST_PUBLISHED: usize = 64;
 /// Bytes.
 pub const LONGEST_ID: usize = 256;
 
@@ -282,6 +305,32 @@ mod tests {
         ] {
             let found = set(&[POINT.to_owned(), key.clone()]).map(|_| ());
             assert_eq!(found, Err(NotAKeySet::Key { index: 1, flaw }), "{key}");
+        }
+    }
+
+    #[test]
+    fn of_a_published_set_what_is_of_use_is_taken() {
+        let published =
+            |keys: &str| KeySet::published(format!(r#"{{"keys":[{keys}]}}"#).as_bytes());
+        let good = format!("{{{POINT}}}");
+        for other in [
+            r#"{"kty":"oct","k":"AAAA"}"#,
+            r#"{"kty":"EC","crv":"P-521","x":"AAAA","y":"AAAA"}"#,
+            r#"{"kty":"AKP","alg":"ML-DSA-44","pub":"AAAA"}"#,
+            r#"{"kty":1}"#,
+            r#""key""#,
+            &format!(r#"{{{POINT},"d":"AAAA"}}"#),
+            &format!(r#"{{{POINT},"use":"enc"}}"#),
+            &format!("{{{}}}", rsa(1024, "AQAB")),
+        ] {
+            assert!(published(other).is_none(), "{other}");
+            let both = published(&format!("{other},{good}"));
+            assert_eq!(both.map(|set| set.named(None).count()), Some(1), "{other}");
+        }
+        let many = vec![good.as_str(); 99].join(",");
+        assert_eq!(published(&many).unwrap().named(None).count(), MOST_PUBLISHED);
+        for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#] {
+            assert!(KeySet::published(text.as_bytes()).is_none(), "{text}");
         }
     }
 

@@ -14,6 +14,13 @@ impl ClientDigest {
     pub fn of(client_id: &str) -> Self {
         Self(secret::short_hash(client_id.as_bytes()))
     }
+
+    /// Of a client that has no choice but to prove who it is. Whoever comes with the same id and no proof is
+    /// another client.
+    pub fn of_signing(client_id: &str) -> Self {
+        // No id has a line break.
+        Self::of(&format!("{client_id}\nsigns"))
+    }
 }
 
 /// For logs: enough to follow a client from line to line.

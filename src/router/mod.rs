@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::authorization_server::error::{self, OVERLOADED};
 use crate::authorization_server::{
-    authorize, callback, consent, problem_pages, register, revoke, token,
+    authorize, backchannel_logout, callback, consent, problem_pages, register, revoke, token,
 };
 use crate::budget::Exhausted;
 use crate::chance::{Chance, NoEntropy};
@@ -179,6 +179,11 @@ impl Front {
                 let response = token::handle(server, request, arrival).await;
                 self.counting_failures(response, routes, &headers, arrival)
             }
+            // It verifies signatures for whoever comes, so who comes with bad ones is stopped.
+            Endpoint::BackchannelLogout => {
+                let response = backchannel_logout::handle(server, request, arrival).await;
+                self.counting_failures(response, routes, &headers, arrival)
+            }
             Endpoint::Revoke => {
                 let response = revoke::handle(server, request, arrival).await;
                 self.counting_failures(response, routes, &headers, arrival)
@@ -223,7 +228,7 @@ fn wrong_method(endpoint: &Endpoint, method: &Method, headers: &HeaderMap) -> Op
     let (allowed, is_open): (&'static str, bool) = match endpoint {
         Endpoint::Document(_) | Endpoint::ServerMetadata(_) => ("GET, HEAD, OPTIONS", true),
         Endpoint::Authorize | Endpoint::Callback => ("GET, HEAD", false),
-        Endpoint::Consent => ("POST", false),
+        Endpoint::Consent | Endpoint::BackchannelLogout => ("POST", false),
         Endpoint::Token | Endpoint::Register | Endpoint::Revoke => ("POST, OPTIONS", true),
     };
     if is_open && origin::is_preflight(method, headers) {

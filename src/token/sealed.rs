@@ -66,4 +66,4 @@ pub enum Holder {
 
 pub const CODE: Kind<Code> = Kind::new("doorman_ac_", 3);
 pub const ACCESS_TOKEN: Kind<AccessToken> = Kind::new("doorman_at_", 3);
-pub const REFRESH_TOKEN: Kind<RefreshToken> = Kind::new("doorman_rt_", 2);
+pub const REFRESH_TOKEN: Kind<RefreshToken> = Kind::new("doorman_rt_", 3);

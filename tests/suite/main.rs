@@ -8,6 +8,7 @@
 
 mod attacks;
 mod authorization_code;
+mod backchannel_logout;
 mod budgets;
 mod canary;
 mod challenge;
@@ -20,6 +21,7 @@ mod login;
 mod logs;
 mod lost_store;
 mod metadata_documents;
+mod metadata_documents_signing;
 mod outages;
 mod proxying;
 mod recheck;

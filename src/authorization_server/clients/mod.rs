@@ -125,6 +125,12 @@ async fn proved(
     arrival: Arrival,
 ) -> Result<Client, Refused> {
     let sent = credentials(headers, form)?;
+    if let Proof::Assertion(text) = &sent.proof
+        && ClientIdUrl::is_claimed_by(&sent.client_id)
+    {
+        assertion::check_published(server, &sent.client_id, text, arrival).await?;
+        return server.documents.recognize_signing(&sent.client_id).ok_or(UNKNOWN_CLIENT);
+    }
     let client = find(server, &sent.client_id).ok_or(UNKNOWN_CLIENT)?;
     let proved = match (&client.authentication, &sent.proof) {
         // A public client that sends a secret is not refused for it: some send an empty pair.

@@ -39,6 +39,7 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
     let user_key = user_key(raw.user_key, reading);
     let groups_claim = raw.groups_claim.optional();
     let revocable = raw.revocable_refresh_tokens.optional();
+    let logout_ends_connections = raw.logout_ends_connections.optional();
     Ok(IdpSettings {
         issuer: issuer?,
         client_id: client_id?,
@@ -48,6 +49,7 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
         authorization_parameters: authorization_parameters?,
         user_key: user_key?,
         revocable_refresh_tokens: revocable?.is_some_and(|flag| flag.value),
+        logout_ends_connections: logout_ends_connections?.is_some_and(|flag| flag.value),
         groups_claim: groups_claim?.map_or_else(|| "groups".to_owned(), |typed| typed.value),
     })
 }

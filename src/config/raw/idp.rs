@@ -22,6 +22,7 @@ pub(in crate::config) struct RawIdp {
     /// Neither the operator nor the preset may know one.
     pub groups_claim: Field<String>,
     pub revocable_refresh_tokens: Field<bool>,
+    pub logout_ends_connections: Field<bool>,
     pub allow_insecure_http: Field<bool>,
 }
 
@@ -85,6 +86,12 @@ pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawIdp {
         revocable_refresh_tokens: stanza.ask(
             "revocable_refresh_tokens",
             "Whether revoking one refresh token at the provider ends that one alone. Then a login that ends here ends there too, and a lost store signs nobody out. (preset)",
+            values::FLAG.by_default(|| json!(false)),
+            reading,
+        ),
+        logout_ends_connections: stanza.ask(
+            "logout_ends_connections",
+            "Whether a back-channel logout of a single session at the provider (a token with sid) ends the connections of MCP clients that were made in it. One of the person everywhere (sub alone) always ends all of theirs.",
             values::FLAG.by_default(|| json!(false)),
             reading,
         ),

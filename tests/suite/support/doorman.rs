@@ -60,6 +60,7 @@ pub struct Doorman {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is set by a word of its own")]
 pub struct Builder {
     upstream: FakeMcpServer,
     clock: ManualClock,
@@ -81,6 +82,7 @@ pub struct Builder {
     service_accounts: Vec<ServiceAccount>,
     client_authentication: ClientAuthentication,
     user_key: &'static str,
+    logout_ends_connections: bool,
     log_level: LogLevel,
     workers: usize,
     trusted_proxies: TrustedProxies,
@@ -143,6 +145,7 @@ impl Doorman {
             service_accounts: Vec::new(),
             client_authentication: ClientAuthentication::Basic,
             user_key: "sub",
+            logout_ends_connections: false,
             log_level: LogLevel::Debug,
             workers: 2,
             trusted_proxies: TrustedProxies::default(),
@@ -291,6 +294,12 @@ impl Doorman {
     pub async fn revoke(&self, client: &Client, token: &str) -> Exchange {
         let form = [("token", token), ("client_id", client.id.as_str())];
         self.send(Request::post(&self.endpoint("/revoke")).form(&form)).await
+    }
+
+    /// The IdP says that somebody logged out.
+    pub async fn log_out(&self, logout_token: &str) -> Exchange {
+        let form = [("logout_token", logout_token)];
+        self.send(Request::post(&self.endpoint("/oauth/backchannel-logout")).form(&form)).await
     }
 
     /// A tool call with `access_token`.
@@ -467,6 +476,11 @@ impl Builder {
         self
     }
 
+    pub fn logout_ends_connections(mut self) -> Self {
+        self.logout_ends_connections = true;
+        self
+    }
+
     pub fn state(mut self, state: StateSettings) -> Self {
         self.state = state;
         self
@@ -558,6 +572,7 @@ impl Builder {
                 authorization_parameters: vec![("hd".to_owned(), "example.com".to_owned())],
                 user_key: vec![self.user_key.to_owned()],
                 revocable_refresh_tokens: self.is_revocable,
+                logout_ends_connections: self.logout_ends_connections,
                 groups_claim: "groups".to_owned(),
             },
             sealing_keys: self.keys.clone(),

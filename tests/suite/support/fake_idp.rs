@@ -57,6 +57,55 @@ impl Person {
     }
 }
 
+/// What the IdP sends when somebody logs out there, before it is signed. A test may bend every part of it.
+#[derive(Clone, Debug)]
+pub struct LogoutToken {
+    pub header: Value,
+    pub claims: Value,
+}
+
+impl LogoutToken {
+    pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.claims[name] = value.into();
+        self
+    }
+
+    pub fn without_claim(mut self, name: &str) -> Self {
+        self.claims.as_object_mut().unwrap().remove(name).unwrap();
+        self
+    }
+
+    pub fn head(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.header[name] = value.into();
+        self
+    }
+
+    pub fn without_head(mut self, name: &str) -> Self {
+        self.header.as_object_mut().unwrap().remove(name).unwrap();
+        self
+    }
+
+    pub fn signed(&self) -> String {
+        self.signed_as(Conduct::Honest)
+    }
+
+    /// As an IdP of this conduct signs: with which key, by which algorithm.
+    pub fn signed_as(&self, conduct: Conduct) -> String {
+        let (alg, kid) = named_by(conduct);
+        let mut header = self.header.clone();
+        header["alg"] = json!(alg);
+        if header.get("kid").is_some() {
+            header["kid"] = json!(kid);
+        }
+        with_signature(conduct, &header, &self.claims.to_string())
+    }
+
+    /// With claims as this text, for what `Value` can't hold.
+    pub fn signed_text(&self, claims: &str) -> String {
+        with_signature(Conduct::Honest, &self.header, claims)
+    }
+}
+
 /// How the IdP lies or fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conduct {
@@ -157,6 +206,8 @@ struct State {
     is_down: bool,
     conduct: Conduct,
     person: Person,
+    /// Where the person signs in: told as `sid`.
+    session: Option<&'static str>,
     codes: HashMap<String, Pending>,
     /// Those that are good.
     refresh_tokens: HashSet<String>,
@@ -179,6 +230,7 @@ impl FakeIdp {
             is_down: false,
             conduct,
             person,
+            session: None,
             codes: HashMap::new(),
             refresh_tokens: HashSet::new(),
             issued: Vec::new(),
@@ -235,6 +287,28 @@ impl FakeIdp {
 
     pub fn sign_in(&self, person: Person) {
         self.inner.state.lock().unwrap().person = person;
+    }
+
+    /// From now on people sign in in this session, and the IdP tells its name.
+    pub fn begin_session(&self, sid: &'static str) {
+        self.inner.state.lock().unwrap().session = Some(sid);
+    }
+
+    /// The honest one about this person, everywhere.
+    pub fn logout_token(&self, sub: &str) -> LogoutToken {
+        let now = self.inner.clock.now().seconds();
+        LogoutToken {
+            header: json!({ "alg": "RS256", "kid": KEY_ID, "typ": "logout+jwt" }),
+            claims: json!({
+                "iss": self.inner.issuer,
+                "aud": CLIENT_ID,
+                "iat": now,
+                "exp": now + 120,
+                "jti": random_text(),
+                "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
+                "sub": sub,
+            }),
+        }
     }
 
     /// What was asked of `path` so far.
@@ -472,7 +546,10 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
         Conduct::GarbledIdToken => answer["id_token"] = json!("not.a.jwt"),
         _ => {
             let nonce = pending.and_then(|pending| pending.nonce);
-            let claims = claims(idp, conduct, &state.person, nonce, &access_token);
+            let mut claims = claims(idp, conduct, &state.person, nonce, &access_token);
+            if let Some(sid) = state.session {
+                claims["sid"] = json!(sid);
+            }
             answer["id_token"] = json!(signed(conduct, &claims));
         }
     }
@@ -578,16 +655,25 @@ fn left_half_of_hash(access_token: &str) -> String {
 }
 
 fn signed(conduct: Conduct, claims: &Value) -> String {
-    let (alg, kid) = match conduct {
+    let (alg, kid) = named_by(conduct);
+    let header = json!({ "alg": alg, "kid": kid, "typ": "JWT" });
+    with_signature(conduct, &header, &claims.to_string())
+}
+
+/// Algorithm and key.
+fn named_by(conduct: Conduct) -> (&'static str, &'static str) {
+    match conduct {
         Conduct::AlgNone => ("none", KEY_ID),
         Conduct::HmacWithPublicKey | Conduct::HmacWithClientSecret => ("HS256", KEY_ID),
         Conduct::UnknownKey => ("RS256", "a-key-that-nobody-published"),
         Conduct::NewKey => ("RS256", NEW_KEY_ID),
         _ => ("RS256", KEY_ID),
-    };
-    let header = json!({ "alg": alg, "kid": kid, "typ": "JWT" });
-    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let message = format!("{}.{}", encode(&header), encode(claims));
+    }
+}
+
+fn with_signature(conduct: Conduct, header: &Value, claims: &str) -> String {
+    let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let message = format!("{}.{}", encode(&header.to_string()), encode(claims));
     let signature = match conduct {
         Conduct::AlgNone => Vec::new(),
         Conduct::HmacWithPublicKey => {

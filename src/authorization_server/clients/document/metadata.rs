@@ -3,7 +3,9 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
+use crate::jose::KeySet;
 use crate::oauth::{ClientIdUrl, RegisteredRedirectUri};
 use crate::pages::readable;
 
@@ -16,6 +18,18 @@ pub struct Document {
     pub redirect_uris: Vec<RegisteredRedirectUri>,
     /// Whether the client wants refresh tokens.
     pub refreshes: bool,
+    pub keys: ClientKeys,
+}
+
+/// What the client signs with to prove who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientKeys {
+    /// Nothing: a public client.
+    None,
+    /// Keys that stand in the document: the text of a JWK Set in which at least one is of use here.
+    Inline(String),
+    /// Keys that its publisher has there.
+    At(ClientIdUrl),
 }
 
 /// What is wrong with a document. Completes "the document …".
@@ -35,23 +49,25 @@ pub enum Invalid {
     #[error("has a client_secret in it, which everybody can read")]
     Secret,
     #[error(
-        "wants its client to authenticate by private_key_jwt, which is not supported for metadata documents yet"
+        "wants its client to authenticate by private_key_jwt, and needs either jwks, with a public key for signatures that is supported here, or jwks_uri, an https URL in normal form"
     )]
-    PrivateKey,
-    #[error("has token_endpoint_auth_method {0:?}; only none is possible")]
+    NoKeys,
+    #[error("has token_endpoint_auth_method {0:?}; only none and private_key_jwt are possible")]
     Authentication(String),
     #[error("does not want the authorization_code grant with response_type code")]
     NoCode,
 }
 
-/// Unknown members are ignored; of `logo_uri`, `jwks_uri`, `client_uri` and the like none is ever fetched
-/// or shown.
+/// Unknown members are ignored; of `logo_uri`, `client_uri` and the like none is ever fetched or shown, and
+/// `jwks_uri` only for a client that signs.
 #[derive(Deserialize)]
 struct Members {
     client_id: String,
     client_name: Option<String>,
     redirect_uris: Option<Vec<String>>,
     token_endpoint_auth_method: Option<String>,
+    jwks: Option<Value>,
+    jwks_uri: Option<Value>,
     grant_types: Option<Vec<String>>,
     response_types: Option<Vec<String>>,
     client_secret: Option<IgnoredAny>,
@@ -75,11 +91,13 @@ impl Document {
         if members.client_secret.is_some() || members.client_secret_expires_at.is_some() {
             return Err(Invalid::Secret);
         }
-        match members.token_endpoint_auth_method.as_deref() {
-            None | Some("none") => {}
-            Some("private_key_jwt") => return Err(Invalid::PrivateKey),
+        let keys = match members.token_endpoint_auth_method.as_deref() {
+            None | Some("none") => ClientKeys::None,
+            Some("private_key_jwt") => {
+                ClientKeys::of(members.jwks, members.jwks_uri).ok_or(Invalid::NoKeys)?
+            }
             Some(other) => return Err(Invalid::Authentication(other.chars().take(50).collect())),
-        }
+        };
         let lists = |types: &Option<Vec<String>>, name: &str| {
             types.as_ref().is_none_or(|types| types.iter().any(|own| own == name))
         };
@@ -102,13 +120,28 @@ impl Document {
             return Err(Invalid::NoRedirectUri);
         }
         let refreshes = lists(&members.grant_types, "refresh_token");
-        Ok(Self { name, redirect_uris, refreshes })
+        Ok(Self { name, redirect_uris, refreshes, keys })
+    }
+}
+
+impl ClientKeys {
+    /// RFC 7591 §2: one of the two, not both.
+    fn of(jwks: Option<Value>, jwks_uri: Option<Value>) -> Option<Self> {
+        match (jwks, jwks_uri) {
+            (Some(jwks), None) => {
+                let text = jwks.to_string();
+                KeySet::published(text.as_bytes()).map(|_| Self::Inline(text))
+            }
+            // Fetched as a document is, so it has to be as plain as the URL of one.
+            (None, Some(uri)) => ClientIdUrl::parse(uri.as_str()?).ok().map(Self::At),
+            (None, None) | (Some(_), Some(_)) => None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -193,7 +226,7 @@ mod tests {
             (with("client_secret", json!("x")), Invalid::Secret),
             (with("client_secret", json!({})), Invalid::Secret),
             (with("client_secret_expires_at", json!(0)), Invalid::Secret),
-            (with("token_endpoint_auth_method", json!("private_key_jwt")), Invalid::PrivateKey),
+            (with("token_endpoint_auth_method", json!("private_key_jwt")), Invalid::NoKeys),
             (
                 with("token_endpoint_auth_method", json!("client_secret_basic")),
                 Invalid::Authentication("client_secret_basic".to_owned()),
@@ -207,6 +240,52 @@ mod tests {
         ] {
             assert_eq!(parse(&document), Err(reason), "{document}");
         }
+    }
+
+    fn signing(members: &Value) -> Value {
+        let mut document = with("token_endpoint_auth_method", json!("private_key_jwt"));
+        document.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        document
+    }
+
+    /// RFC 7591 §2
+    #[test]
+    fn a_client_that_signs_says_where_its_keys_are() {
+        let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+        let unknown = json!({ "kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA" });
+        let set = |keys: &[&Value]| json!({ "keys": keys });
+        let uri = "https://client.example/jwks.json";
+
+        for members in [json!({ "jwks": set(&[&key]) }), json!({ "jwks": set(&[&unknown, &key]) })]
+        {
+            let document = parse(&signing(&members)).unwrap();
+            assert!(matches!(document.keys, ClientKeys::Inline(_)), "{document:?}");
+        }
+        let at = parse(&signing(&json!({ "jwks_uri": uri }))).unwrap();
+        assert_eq!(at.keys, ClientKeys::At(ClientIdUrl::parse(uri).unwrap()));
+
+        let mut private = key.clone();
+        private["d"] = json!("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A");
+        for members in [
+            json!({}),
+            json!({ "jwks": set(&[]) }),
+            json!({ "jwks": set(&[&unknown]) }),
+            json!({ "jwks": set(&[&private]) }),
+            json!({ "jwks": [key] }),
+            json!({ "jwks": "keys" }),
+            json!({ "jwks": set(&[&key]), "jwks_uri": uri }),
+            json!({ "jwks_uri": 1 }),
+            json!({ "jwks_uri": "/jwks.json" }),
+            json!({ "jwks_uri": "http://client.example/jwks.json" }),
+            json!({ "jwks_uri": "https://10.0.0.1/jwks.json" }),
+            json!({ "jwks_uri": "https://a:b@client.example/jwks.json" }),
+            json!({ "jwks_uri": "file:///etc/passwd" }),
+            json!({ "jwks_uri": "data:application/json,{}" }),
+        ] {
+            assert_eq!(parse(&signing(&members)), Err(Invalid::NoKeys), "{members}");
+        }
+        // Of a public client they mean nothing.
+        assert_eq!(parse(&with("jwks_uri", json!(1))).unwrap().keys, ClientKeys::None);
     }
 
     #[test]

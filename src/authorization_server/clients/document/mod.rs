@@ -2,6 +2,7 @@
 //! (draft-ietf-oauth-client-id-metadata-document): pinned by the operator, or fetched from whoever
 //! publishes it, and kept for a while.
 
+mod kept;
 mod lifetime;
 mod metadata;
 
@@ -9,15 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use quick_cache::sync::{Cache, EntryAction, EntryResult};
-
+use crate::authorization_server::clients::document::kept::{Kept, Known};
 use crate::authorization_server::clients::document::lifetime::lifetime;
 use crate::authorization_server::clients::{Authentication, Client, KnownBy};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
+use crate::jose::KeySet;
 use crate::oauth::{ClientDigest, ClientIdUrl, NotAClientIdUrl};
 use crate::outbound::{NamedBy, StrangerConnection, Unfetched};
 
-pub use metadata::{Document, Invalid};
+pub use kept::Age;
+pub use metadata::{ClientKeys, Document, Invalid};
 
 /// Whether clients may be known by documents, and by which.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,23 +62,16 @@ pub enum DocumentFault {
     Invalid(#[from] Invalid),
 }
 
-/// Every document that is known here.
+/// Every document that is known here, and the keys of clients that sign.
 #[derive(Debug)]
 pub struct Documents {
     settings: DocumentSettings,
     redirect_schemes: Vec<String>,
     strangers: StrangerConnection,
     clock: Clock,
-    known: Cache<String, Known>,
+    known: Kept<Document>,
+    key_sets: Kept<KeySet>,
     is_advertised: AtomicBool,
-}
-
-/// What came of fetching a document. A failure is kept for seconds, so that the same question is not
-/// carried to a stranger again and again; it is no verdict on the document.
-#[derive(Clone, Debug)]
-struct Known {
-    outcome: Result<Arc<Document>, DocumentFault>,
-    until: Timestamp,
 }
 
 impl Documents {
@@ -87,8 +82,8 @@ impl Documents {
         clock: Clock,
     ) -> Self {
         let is_advertised = AtomicBool::new(settings.support == Support::Always);
-        let known = Cache::new(MOST_KNOWN);
-        Self { settings, redirect_schemes, strangers, clock, known, is_advertised }
+        let (known, key_sets) = (Kept::new(), Kept::new());
+        Self { settings, redirect_schemes, strangers, clock, known, key_sets, is_advertised }
     }
 
     pub fn is_advertised(&self) -> bool {
@@ -111,7 +106,7 @@ impl Documents {
             if let Err(fault) = known.outcome {
                 return Err((url.clone(), fault));
             }
-            self.known.insert(url.as_str().to_owned(), known);
+            self.known.insert(url.as_str(), known);
         }
         Ok(())
     }
@@ -119,12 +114,13 @@ impl Documents {
     /// The client with this id, by its document.
     pub async fn find(&self, client_id: &str) -> Result<Client, DocumentFault> {
         let url = self.acceptable(client_id)?;
-        let document = match self.pinned(&url) {
-            Some(pinned) => Arc::new(pinned.clone()),
-            None => self.fetched(&url).await?,
+        let document = self.document(&url, Age::Usual).await?;
+        let digest = match document.keys {
+            ClientKeys::None => ClientDigest::of(client_id),
+            ClientKeys::Inline(_) | ClientKeys::At(_) => ClientDigest::of_signing(client_id),
         };
         Ok(Client {
-            digest: ClientDigest::of(client_id),
+            digest,
             name: document.name.clone(),
             redirect_uris: document.redirect_uris.clone(),
             authentication: Authentication::None,
@@ -134,13 +130,45 @@ impl Documents {
         })
     }
 
-    /// The client with this id, to whom a code was issued: what it may do stands in the code and in the
-    /// refresh token, which name it. Its document is not asked for, so that a login outlives an outage of
-    /// whoever publishes it. It has no redirect URIs, so nothing can begin with it.
+    /// The client with this id, to whom a code was issued while its document wanted no proof: what it may do
+    /// stands in the code and in the refresh token, which name it. Its document is not asked for, so that a
+    /// login outlives an outage of whoever publishes it. It has no redirect URIs, so nothing can begin with
+    /// it.
     pub fn recognize(&self, client_id: &str) -> Option<Client> {
+        self.holder(client_id, ClientDigest::of(client_id))
+    }
+
+    /// The same for one that has proved who it is, as its document wanted. Nothing that was issued to it is
+    /// of use to who comes without a proof (§6.2): by its digest that is somebody else.
+    pub fn recognize_signing(&self, client_id: &str) -> Option<Client> {
+        self.holder(client_id, ClientDigest::of_signing(client_id))
+    }
+
+    /// What the client with this id signs with; `None` if its document says that it is public.
+    pub async fn keys(
+        &self,
+        client_id: &str,
+        age: Age,
+    ) -> Result<Option<Arc<KeySet>>, DocumentFault> {
+        let url = self.acceptable(client_id)?;
+        let mut document = self.document(&url, Age::Usual).await?;
+        if let ClientKeys::Inline(_) = document.keys {
+            document = self.document(&url, age).await?;
+        }
+        match &document.keys {
+            ClientKeys::None => Ok(None),
+            ClientKeys::Inline(text) => Ok(KeySet::published(text.as_bytes()).map(Arc::new)),
+            ClientKeys::At(keys) => {
+                let fetch = self.fetch_keys(keys);
+                self.key_sets.get(keys.as_str(), age, self.clock.now(), fetch).await.map(Some)
+            }
+        }
+    }
+
+    fn holder(&self, client_id: &str, digest: ClientDigest) -> Option<Client> {
         let url = self.acceptable(client_id).ok()?;
         Some(Client {
-            digest: ClientDigest::of(client_id),
+            digest,
             name: url.host().to_owned(),
             redirect_uris: Vec::new(),
             authentication: Authentication::None,
@@ -172,47 +200,47 @@ impl Documents {
         pinned.find(|(own, _)| own == url).map(|(_, document)| document)
     }
 
-    /// The document at `url`. Who asks while it is being fetched waits for the same answer.
-    async fn fetched(&self, url: &ClientIdUrl) -> Result<Arc<Document>, DocumentFault> {
-        let now = self.clock.now();
-        let entry = self.known.entry_async(url.as_str(), |_, known| {
-            if known.until > now {
-                EntryAction::Retain(known.outcome.clone())
-            } else {
-                EntryAction::ReplaceWithGuard
+    async fn document(&self, url: &ClientIdUrl, age: Age) -> Result<Arc<Document>, DocumentFault> {
+        if let Some(pinned) = self.pinned(url) {
+            return Ok(Arc::new(pinned.clone()));
+        }
+        let fetch = self.fetch(url, NamedBy::Stranger);
+        self.known.get(url.as_str(), age, self.clock.now(), fetch).await
+    }
+
+    async fn fetch(&self, url: &ClientIdUrl, named_by: NamedBy) -> Known<Document> {
+        let fetched = async {
+            let answer = self.strangers.get(url.url(), named_by).await?;
+            let document = Document::parse(url, &answer.body, &self.redirect_schemes)?;
+            let allowed = self.settings.allowed_domains.as_deref();
+            match &document.keys {
+                // Whoever may be asked for documents, and nobody else, may be asked for their keys.
+                ClientKeys::At(keys) if !is_allowed(keys, allowed) => {
+                    Err(DocumentFault::NotAllowed(keys.host().to_owned()))
+                }
+                ClientKeys::At(_) | ClientKeys::Inline(_) | ClientKeys::None => {
+                    Ok((document, lifetime(&answer.headers)))
+                }
             }
-        });
-        let place = match entry.await {
-            EntryResult::Retained(outcome) => return outcome,
-            EntryResult::Vacant(place) | EntryResult::Replaced(place, _) => place,
-            EntryResult::Removed(..) | EntryResult::Timeout => return Err(Unfetched::Busy.into()),
         };
-        let known = self.fetch(url, NamedBy::Stranger).await;
-        if let Err(DocumentFault::Unfetched(unfetched)) = &known.outcome
-            && unfetched.is_ours()
-        {
-            return known.outcome;
-        }
-        // The place is gone only if somebody forgot the entry meanwhile: then nothing is kept.
-        let _ = place.insert(known.clone());
-        known.outcome
+        self.known_as(fetched.await)
     }
 
-    async fn fetch(&self, url: &ClientIdUrl, named_by: NamedBy) -> Known {
-        match self.strangers.get(url.url(), named_by).await {
-            Err(unfetched) => self.failed(unfetched.into()),
-            Ok(answer) => match Document::parse(url, &answer.body, &self.redirect_schemes) {
-                Err(invalid) => self.failed(invalid.into()),
-                Ok(document) => Known {
-                    outcome: Ok(Arc::new(document)),
-                    until: self.clock.now().after(lifetime(&answer.headers)),
-                },
-            },
-        }
+    async fn fetch_keys(&self, url: &ClientIdUrl) -> Known<KeySet> {
+        let fetched = async {
+            let answer = self.strangers.get(url.url(), NamedBy::Stranger).await?;
+            let keys = KeySet::published(&answer.body).ok_or(Invalid::NoKeys)?;
+            Ok((keys, lifetime(&answer.headers)))
+        };
+        self.known_as(fetched.await)
     }
 
-    fn failed(&self, fault: DocumentFault) -> Known {
-        Known { outcome: Err(fault), until: self.clock.now().after(FAILURE_KEPT) }
+    fn known_as<T>(&self, fetched: Result<(T, Duration), DocumentFault>) -> Known<T> {
+        let now = self.clock.now();
+        match fetched {
+            Ok((thing, lifetime)) => Known::good(thing, now, lifetime),
+            Err(fault) => Known::failed(fault, now),
+        }
     }
 }
 
@@ -228,7 +256,3 @@ fn is_of(host: &str, domain: &str) -> bool {
         None => host == domain,
     }
 }
-
-const MOST_KNOWN: usize = 1000;
-/// The draft forbids to cache failures (§4.3): this limits how often one can be caused.
-const FAILURE_KEPT: Duration = Duration::from_secs(30);
