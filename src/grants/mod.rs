@@ -6,6 +6,7 @@
 mod adoption;
 mod ending;
 pub mod generations;
+pub mod inventory;
 mod recheck;
 pub mod revocations;
 pub mod row;

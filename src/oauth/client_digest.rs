@@ -14,6 +14,11 @@ impl ClientDigest {
     pub fn of(client_id: &str) -> Self {
         Self(secret::short_hash(client_id.as_bytes()))
     }
+
+    /// The whole digest, for who must tell one client from all others.
+    pub fn hex(&self) -> String {
+        self.0.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    }
 }
 
 /// For logs: enough to follow a client from line to line.
