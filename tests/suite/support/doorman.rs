@@ -1,7 +1,7 @@
 //! The product under test, running: in front of a fake MCP server, with a fake IdP behind its login.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -84,6 +84,7 @@ pub struct Builder {
     workers: usize,
     trusted_proxies: TrustedProxies,
     state: StateSettings,
+    admin_socket: Option<PathBuf>,
 }
 
 /// A client with a code in its hand.
@@ -145,6 +146,7 @@ impl Doorman {
             workers: 2,
             trusted_proxies: TrustedProxies::default(),
             state: StateSettings::Memory,
+            admin_socket: None,
         }
     }
 
@@ -312,7 +314,7 @@ impl Doorman {
                 }
             }
         };
-        let running = soon("a start", start).await;
+        let running = soon("a start", Box::pin(start)).await;
         Self { running, config, surroundings, ..self }
     }
 
@@ -459,6 +461,12 @@ impl Builder {
         self
     }
 
+    /// Operators may ask there.
+    pub fn admin_socket(mut self, path: &Path) -> Self {
+        self.admin_socket = Some(path.to_owned());
+        self
+    }
+
     /// Behind an ingress that says in `X-Forwarded-For` who calls.
     pub fn behind_a_proxy(mut self) -> Self {
         self.trusted_proxies = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()]);
@@ -521,6 +529,7 @@ impl Builder {
         Config {
             listen: any_port(),
             health: any_port(),
+            admin_socket: self.admin_socket.clone(),
             workers: NonZeroUsize::new(self.workers).unwrap(),
             log: LogSettings { format: LogFormat::Json, level: self.log_level },
             issuer: PublicUrl::parse(self.issuer).unwrap(),
