@@ -1,8 +1,8 @@
-//! How often something may be done: from one address, and by everybody together.
+//! How often something may be done: from one address, and by all whose address is not known.
 //!
 //! A bucket is one number, the time until which its tokens are spent (GCRA). Addresses that are silent are
-//! forgotten first, so a flood from many of them fills no memory; what it costs others is then what the
-//! overall budget allows.
+//! forgotten first, so a flood from many of them fills no memory. It costs others nothing: what is counted is
+//! cheap, and who pays for a flood with addresses gets what each of them would.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,14 +24,14 @@ pub struct Rate {
 #[derive(Debug)]
 pub struct Budget {
     each: Rate,
-    overall: Rate,
+    unknown: Rate,
     by_block: Cache<Block, Arc<Bucket>>,
     together: Bucket,
 }
 
 /// Nothing is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many requests, {}", match .by { SpentBy::Address => "from one address", SpentBy::Everybody => "from all addresses together" })]
+#[error("too many requests, {}", match .by { SpentBy::Address => "from one address", SpentBy::Everybody => "from unknown addresses together" })]
 pub struct Exhausted {
     pub by: SpentBy,
     /// When there is something again. At least a second.
@@ -56,19 +56,24 @@ enum Block {
 struct Bucket(AtomicU64);
 
 impl Budget {
-    pub fn new(each: Rate, overall: Rate) -> Self {
-        Self { each, overall, by_block: Cache::new(MOST_BLOCKS), together: Bucket::default() }
+    /// `unknown` is for all callers together whose address is not known.
+    pub fn new(each: Rate, unknown: Rate) -> Self {
+        Self { each, unknown, by_block: Cache::new(MOST_BLOCKS), together: Bucket::default() }
     }
 
-    /// Take one for `caller`. An address that is not known (everybody seems to come from the ingress) is
-    /// held to the overall budget alone.
+    /// Take one for `caller`. Those whose address is not known (everybody seems to come from the ingress)
+    /// share one budget.
     pub fn spend(&self, caller: Caller, now: Timestamp) -> Result<(), Exhausted> {
         let exhausted = |by| move |retry_after| Exhausted { by, retry_after };
-        if let Caller::Address(address) = caller {
-            let bucket = self.bucket(Block::of(address));
-            bucket.spend(self.each, now).map_err(exhausted(SpentBy::Address))?;
+        match caller {
+            Caller::Address(address) => {
+                let bucket = self.bucket(Block::of(address));
+                bucket.spend(self.each, now).map_err(exhausted(SpentBy::Address))
+            }
+            Caller::Unknown => {
+                self.together.spend(self.unknown, now).map_err(exhausted(SpentBy::Everybody))
+            }
         }
-        self.together.spend(self.overall, now).map_err(exhausted(SpentBy::Everybody))
     }
 
     fn bucket(&self, block: Block) -> Arc<Bucket> {
@@ -121,9 +126,9 @@ mod tests {
         Caller::Address(address.parse().unwrap())
     }
 
-    fn budget(each: u32, overall: u32) -> Budget {
+    fn budget(each: u32, unknown: u32) -> Budget {
         let rate = |burst| Rate { burst, interval: SECOND * 10 };
-        Budget::new(rate(each), rate(overall))
+        Budget::new(rate(each), rate(unknown))
     }
 
     #[test]
@@ -159,15 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn all_together_have_a_budget_too() {
+    fn unknown_callers_share_a_budget() {
         let budget = budget(1, 2);
+        for _ in 0..2 {
+            budget.spend(Caller::Unknown, NOW).unwrap();
+        }
+
+        assert_eq!(budget.spend(Caller::Unknown, NOW).unwrap_err().by, SpentBy::Everybody);
         budget.spend(caller("192.0.2.1"), NOW).unwrap();
-        budget.spend(Caller::Unknown, NOW).unwrap();
-
-        let refused = budget.spend(caller("192.0.2.3"), NOW).unwrap_err();
-
-        assert_eq!(refused.by, SpentBy::Everybody);
-        assert!(budget.spend(Caller::Unknown, NOW).is_err());
     }
 
     /// A million addresses: what they take is bounded, and the quiet ones are forgotten.
@@ -179,6 +183,8 @@ mod tests {
             budget.spend(Caller::Address(IpAddr::V4(n.into())), NOW).unwrap();
         }
 
+        // Whoever comes after it finds a budget of their own.
+        budget.spend(caller("2001:db8::1"), NOW).unwrap();
         assert!(budget.by_block.len() <= MOST_BLOCKS);
     }
 }

@@ -120,6 +120,11 @@ impl KeyRing {
         Ok(Self { keys, issuer: issuer.as_str().to_owned() })
     }
 
+    /// What names each key in all that it sealed, the current one first. Tells nothing about the key.
+    pub fn key_ids(&self) -> impl Iterator<Item = [u8; KEY_ID]> {
+        self.keys.iter().map(|key| key.id)
+    }
+
     pub fn seal<T: Serialize>(&self, kind: &Kind<T>, payload: &T) -> Result<String, SealFault> {
         let key = self.keys.first().ok_or(SealFault)?;
         let mut sealed = Zeroizing::new(postcard::to_allocvec(payload).map_err(|_| SealFault)?);

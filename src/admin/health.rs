@@ -15,6 +15,9 @@ pub struct Readiness {
     /// The store has told which grants ended: before that, an ended one could get in. Latched: afterwards
     /// a store that is away delays what is learnt, and takes nobody out of service.
     endings_read: AtomicBool,
+    /// No other replica seals with a key that this one lacks, or lacks the one that this one seals with.
+    /// Latched: who serves goes on.
+    keys_agree: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -27,6 +30,10 @@ impl Readiness {
         self.endings_read.store(true, Ordering::Release);
     }
 
+    pub fn keys_agree(&self) {
+        self.keys_agree.store(true, Ordering::Release);
+    }
+
     pub fn stopping(&self) {
         self.stopping.store(true, Ordering::Release);
     }
@@ -36,6 +43,8 @@ impl Readiness {
             Some("stopping\n")
         } else if !self.endings_read.load(Ordering::Acquire) {
             Some("waiting for the store\n")
+        } else if !self.keys_agree.load(Ordering::Acquire) {
+            Some("waiting for replicas with other sealing keys to go\n")
         } else if !self.upstreams_seen.load(Ordering::Acquire) {
             Some("waiting for the upstream to accept a connection\n")
         } else {

@@ -15,6 +15,7 @@ use crate::idp::Idp;
 use crate::oauth::ClientIdUrl;
 use crate::proxy::upstream;
 use crate::store::Cursor;
+use crate::store::replicas::{self, Replica};
 use crate::wire::UpstreamUrl;
 
 /// Ask the IdP about itself until it answers, so that the first login need not wait, and an operator
@@ -73,6 +74,32 @@ pub async fn follow_endings(grants: Grants, readiness: Arc<Readiness>) {
             }
         }
         sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Be ready once this replica's sealing keys agree with those of the others, and tell the others that it is
+/// here. Without a store that replicas share there are no others.
+pub async fn agree_on_keys(replica: Option<Arc<Replica>>, readiness: Arc<Readiness>) {
+    let Some(replica) = replica else { return readiness.keys_agree() };
+    let mut refused = 0_u32;
+    loop {
+        // A store that is away is told of by who follows the endings.
+        let agrees = replica.agrees().await;
+        if agrees == Ok(true) {
+            readiness.keys_agree();
+        }
+        if agrees == Ok(false) {
+            // Told at once and then each half minute.
+            if refused.is_multiple_of(30) {
+                tracing::error!(
+                    whose_fault = "us",
+                    fix = "give all replicas the same sealing_keys; to rotate, first add the new key at the end everywhere, then move it to the front",
+                    "not ready: another replica uses sealing keys that this one lacks, or lacks the one that this one seals with"
+                );
+            }
+            refused = refused.wrapping_add(1);
+        }
+        sleep(if agrees == Ok(true) { replicas::PAUSE } else { SOON }).await;
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::app::{StartFault, Surroundings, redirect_uri};
 use crate::authorization_server::AuthorizationServer;
+use crate::authorization_server::clients::declared::ServiceAccount;
 use crate::authorization_server::clients::document::Documents;
 use crate::browser::Cookies;
 use crate::config::{Config, ResourceSettings};
@@ -15,10 +16,12 @@ use crate::idp::Idp;
 use crate::outbound::{IdpConnection, StrangerConnection, StrangerSettings};
 use crate::pages::Pages;
 use crate::policy::Resource;
+use crate::proxy::Streams;
 use crate::router::{Front, Routes};
 use crate::seal::KeyRing;
-use crate::store;
 use crate::store::epoch::Epochs;
+use crate::store::replicas::Replica;
+use crate::store::{self, StateSettings};
 use crate::token::Verifier;
 
 /// Everything that answers requests, and what its background tasks need.
@@ -27,7 +30,10 @@ pub struct Built {
     pub idp: Arc<Idp>,
     pub documents: Arc<Documents>,
     pub grants: Grants,
+    pub streams: Arc<Streams>,
     pub seen: mpsc::Receiver<(GrantId, u32)>,
+    /// `None` if no other process can have this store.
+    pub replica: Option<Arc<Replica>>,
 }
 
 pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built, StartFault> {
@@ -42,6 +48,13 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
         IdpConnection::to(&config.idp.issuer)?,
         clock.clone(),
     ));
+    let replica = match &config.state {
+        StateSettings::Memory | StateSettings::Dir(_) => None,
+        StateSettings::Redis(_) => {
+            let (store, clock) = (Arc::clone(&store), clock.clone());
+            Some(Arc::new(Replica::new(store, clock, surroundings.chance, &ring)?))
+        }
+    };
     let epochs = Epochs::of(Arc::clone(&store), clock.clone(), surroundings.chance);
     let foundation = Foundation {
         store: Arc::clone(&store),
@@ -56,6 +69,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     let (first_seen, seen) = mpsc::channel(MOST_UNCONFIRMED);
     let verifier =
         Verifier::new(Arc::clone(&ring), grants.clone(), Arc::clone(&revocations), first_seen);
+    let streams = Arc::new(Streams::new(config.streams, revocations, clock.clone()));
     let documents = Arc::new(Documents::new(
         config.registration.documents.clone(),
         config.registration.redirect_schemes.clone(),
@@ -64,10 +78,11 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     ));
     let authorization_server = AuthorizationServer {
         issuer: config.issuer.clone(),
-        resources: config.resources.iter().map(resource).collect(),
+        resources: config.resources.iter().map(|own| resource(own, config)).collect(),
         registration: config.registration.clone(),
         documents: Arc::clone(&documents),
         declared: config.clients.clone(),
+        service_accounts: config.service_accounts.clone(),
         cookies: Cookies::of(&config.issuer),
         ring,
         grants: grants.clone(),
@@ -84,7 +99,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
         &config.allowed_origins,
     )?;
     let front = Front::new(routes, clock, surroundings.chance)?;
-    Ok(Built { front, idp, documents, grants, seen })
+    Ok(Built { front, idp, documents, grants, streams, seen, replica })
 }
 
 fn strangers(
@@ -98,9 +113,12 @@ fn strangers(
     Ok(StrangerConnection::new(&surroundings.internet, settings, surroundings.clock.clone())?)
 }
 
-fn resource(settings: &ResourceSettings) -> Arc<Resource> {
+fn resource(settings: &ResourceSettings, config: &Config) -> Arc<Resource> {
     let ResourceSettings { url, name, upstream, access, scopes } = settings.clone();
-    Arc::new(Resource::new(url, name, upstream, access, scopes))
+    let may_use = |account: &&ServiceAccount| account.may_use(url.as_str());
+    let accounts = config.service_accounts.iter().filter(may_use);
+    let accounts = accounts.map(|account| account.client.id.clone()).collect();
+    Arc::new(Resource::new(url, name, upstream, access, accounts, scopes))
 }
 
 const MOST_UNCONFIRMED: usize = 4096;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
@@ -25,10 +26,11 @@ use crate::outbound::Internet;
 use crate::outbound::idp::NoConnection;
 use crate::pages::BrokenTemplate;
 use crate::protected_resource::NotReady;
-use crate::proxy::{OddAnswers, Upstream};
+use crate::proxy::{OddAnswers, Streams, Upstream};
 use crate::router::Front;
 use crate::seal::SealFault;
 use crate::server::{self, Deadlines, DrainSettings, Drained, Listener, WorkerSettings};
+use crate::store::replicas::Replica;
 use crate::store::{StateFault, StateSettings};
 
 use build::Built;
@@ -77,6 +79,8 @@ pub struct Running {
     health: server::Running,
     control: Arc<Control>,
     readiness: Arc<Readiness>,
+    replica: Option<Arc<Replica>>,
+    streams: Arc<Streams>,
     background: Vec<JoinHandle<()>>,
 }
 
@@ -120,18 +124,20 @@ pub async fn start_on(
     if config.tokens.not_before > surroundings.clock.now() {
         return Err(StartFault::NotBefore);
     }
-    let Built { front, idp, documents, grants, seen } =
+    let Built { front, idp, documents, grants, streams, seen, replica } =
         build::build(&config, &surroundings).await?;
     let readiness = Arc::new(Readiness::default());
-    let public = serve_public(listeners.public, config.workers, front, &surroundings.log)?;
+    let public =
+        serve_public(listeners.public, config.workers, front, &streams, &surroundings.log)?;
     let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
     let upstreams = config.resources.iter().map(|resource| resource.upstream.clone()).collect();
-    let tasks: [Task; 5] = [
+    let tasks: [Task; 6] = [
         Box::pin(background::find_idp(idp)),
         Box::pin(background::await_upstreams(upstreams, Arc::clone(&readiness))),
         Box::pin(background::follow_endings(grants.clone(), Arc::clone(&readiness))),
         Box::pin(background::confirm_generations(grants.clone(), seen)),
         Box::pin(background::advertise_documents(documents)),
+        Box::pin(background::agree_on_keys(replica.clone(), Arc::clone(&readiness))),
     ];
     let background = tasks
         .into_iter()
@@ -143,7 +149,7 @@ pub async fn start_on(
         tokio::spawn(serving.with_subscriber(surroundings.log.clone()));
     }
     announce(&config, public.address(), health.address());
-    Ok(Running { public, health, control, readiness, background })
+    Ok(Running { public, health, control, readiness, replica, streams, background })
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -155,6 +161,11 @@ impl Running {
 
     pub fn health_address(&self) -> SocketAddr {
         self.health.address()
+    }
+
+    /// How many answers of upstreams are under way.
+    pub fn open_answers(&self) -> usize {
+        self.streams.count()
     }
 
     /// Stop accepting, let what is under way finish, then end. Called again meanwhile, end at once.
@@ -185,6 +196,10 @@ impl Running {
         for task in &self.background {
             task.abort();
         }
+        if let Some(replica) = &self.replica {
+            // Not told, the others notice by its silence.
+            let _ = timeout(LONGEST_GOODBYE, replica.leave()).await;
+        }
         drained
     }
 }
@@ -193,12 +208,18 @@ fn serve_public(
     listener: Listener,
     workers: NonZeroUsize,
     front: Front,
+    streams: &Arc<Streams>,
     log: &Dispatch,
 ) -> Result<server::Running, StartFault> {
     let (front, odd_answers) = (Arc::new(front), Arc::new(OddAnswers::default()));
+    let streams = Arc::clone(streams);
     // Each worker has its own connections to the upstream, and its own count of references to all this.
     let make_handler = move || {
-        let worker = Arc::new((Arc::clone(&front), Upstream::new(Arc::clone(&odd_answers))));
+        let streams = streams.of_worker();
+        // On the worker's own runtime, with which it ends.
+        tokio::spawn(streams.clone().keep_sweeping());
+        let upstream = Upstream::new(Arc::clone(&odd_answers), streams);
+        let worker = Arc::new((Arc::clone(&front), upstream));
         move |request, peer| {
             let worker = Arc::clone(&worker);
             async move { worker.0.answer(&worker.1, request, peer).await }
@@ -271,6 +292,7 @@ pub fn redirect_uri(config: &Config) -> String {
 
 /// How long an ingress may take to hear that we are not ready.
 const KEEP_ACCEPTING: Duration = Duration::from_secs(5);
+const LONGEST_GOODBYE: Duration = Duration::from_secs(1);
 /// Within the 30 s that Kubernetes grants by default.
 const DRAIN: DrainSettings =
     DrainSettings { keep_accepting: Duration::ZERO, finish_within: Duration::from_secs(25) };

@@ -1,5 +1,5 @@
-//! `GET /authorize`: check what the client asks for and show the consent page (OAuth 2.1 §4.1.1).
-//! Next: the person submits the form to `consent`.
+//! `GET /authorize`: check what the client asks for and show the consent page (OAuth 2.1 §4.1.1), a short
+//! one to a person who consented to the same not long ago. Next: the person submits the form to `consent`.
 //!
 //! Every error here is a page: until the person has answered, nothing redirects (RFC 9700 §4.11).
 
@@ -7,18 +7,25 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::SET_COOKIE;
+use url::form_urlencoded;
 
 use crate::authorization_server::clients::document::DocumentFault;
 use crate::authorization_server::clients::{self, Client, KnownBy, Unknown};
 use crate::authorization_server::{
-    AuthorizationServer, CONSENT, endpoint, problem_pages, resource_indicator,
+    AUTHORIZE, AuthorizationServer, CONSENT, endpoint, problem_pages, resource_indicator,
 };
-use crate::browser::consent::{self, AuthorizationRequest};
-use crate::browser::cookies;
+use crate::browser::AuthorizationRequest;
+use crate::browser::consent::{ClientInWords, Forms, Remembered, Shown};
+use crate::browser::cookies::{self, CookieValue};
+use crate::browser::memory::{ConsentDigest, Memory, Parts};
+use crate::browser::person::LastPerson;
+use crate::chance::NoEntropy;
 use crate::clock::Timestamp;
 use crate::oauth::redirect_uri::RedirectTarget;
-use crate::oauth::{ClientDigest, ClientIdUrl, CodeChallenge, RedirectUri, Scopes};
-use crate::pages::{ConsentPage, Problem};
+use crate::oauth::{
+    ClientDigest, ClientIdUrl, CodeChallenge, RedirectUri, RegisteredRedirectUri, Scopes,
+};
+use crate::pages::{ConsentPage, Problem, ShortPage};
 use crate::policy::Resource;
 use crate::wire::form::Repeated;
 use crate::wire::{Arrival, Form, Response};
@@ -71,7 +78,7 @@ pub async fn handle(
     arrival: Arrival,
 ) -> Response {
     let form = Form::parse(query.as_bytes());
-    match show_consent(server, &form, headers, arrival).await {
+    match show_consent(server, query, &form, headers, arrival).await {
         Ok(response) => response,
         Err(fault) => {
             let sent =
@@ -93,17 +100,22 @@ pub async fn handle(
 
 async fn show_consent(
     server: &AuthorizationServer,
+    query: &str,
     form: &Form,
     headers: &HeaderMap,
     arrival: Arrival,
 ) -> Result<Response, Fault> {
     let (client, asked, resource) = check(server, form).await?;
-    let browser = match server.cookies.browser(headers) {
-        Some(known) => known,
-        None => cookies::value_from(server.chance.bytes().map_err(|_| Fault::Unavailable)?),
+    let in_words = in_words(&client, arrival.at);
+    let last = remembered(server, form, headers, &asked, arrival).await?;
+    let browser = browser_of(server, headers).map_err(|_| Fault::Unavailable)?;
+    let forms = Forms {
+        ring: &server.ring,
+        store: &*server.store,
+        chance: server.chance,
+        browser: &browser,
+        now: arrival.at,
     };
-    let ticket = consent::issue_ticket(&server.ring, server.chance, &browser, &asked, arrival.at)
-        .map_err(|_| Fault::Unavailable)?;
     tracing::info!(
         request_id = %arrival.id,
         client_id = %client.digest,
@@ -111,13 +123,76 @@ async fn show_consent(
         client_url = form.one("client_id")?.filter(|id| ClientIdUrl::is_claimed_by(id)),
         redirect_to = asked.redirect_uri.destination(),
         resource = asked.resource,
+        is_short = last.is_some(),
         "consent page shown",
     );
-    let mut response =
-        server.pages.consent(&page(server, &client, &asked, &resource, ticket, arrival.at));
+    let mut response = if let Some(last) = last {
+        let shown = Shown::Short(Remembered { person: last.digest, client: in_words.clone() });
+        let ticket = forms.before_login(&asked, shown).map_err(|_| Fault::Unavailable)?;
+        let page = full_page(server, &in_words, &asked, &resource, ticket);
+        let everything = with_prompt_consent(server, query);
+        server.pages.short(&ShortPage { page, person: last.name, everything })
+    } else {
+        let ticket = forms.before_login(&asked, Shown::Everything);
+        let ticket = ticket.map_err(|_| Fault::Unavailable)?;
+        server.pages.consent(&full_page(server, &in_words, &asked, &resource, ticket))
+    };
     let cookie = server.cookies.set_browser(&browser).ok_or(Fault::Unavailable)?;
     response.headers_mut().append(SET_COOKIE, cookie);
     Ok(response)
+}
+
+/// The cookie of this browser, or a new one.
+pub(super) fn browser_of(
+    server: &AuthorizationServer,
+    headers: &HeaderMap,
+) -> Result<CookieValue, NoEntropy> {
+    match server.cookies.browser(headers) {
+        Some(known) => Ok(known),
+        None => server.chance.bytes().map(cookies::value_from),
+    }
+}
+
+/// Who was here last, if they consented to this very thing not long ago.
+async fn remembered(
+    server: &AuthorizationServer,
+    form: &Form,
+    headers: &HeaderMap,
+    asked: &AuthorizationRequest,
+    arrival: Arrival,
+) -> Result<Option<LastPerson>, Fault> {
+    // OpenID Connect Core §3.1.2.1: `prompt` is a list.
+    let prompt = form.one("prompt")?.unwrap_or_default();
+    let (Some(what), Some(cookie)) = (asked.remembered_as, server.cookies.person(headers)) else {
+        return Ok(None);
+    };
+    let Some(last) = LastPerson::open(&server.ring, &cookie, arrival.at) else { return Ok(None) };
+    if prompt.split(' ').any(|word| word == "consent") {
+        return Ok(None);
+    }
+    let memory = Memory { store: &*server.store, ring: &server.ring };
+    match memory.has(last.digest, what, arrival.at).await {
+        Ok(is_remembered) => Ok(is_remembered.then_some(last)),
+        Err(fault) => {
+            tracing::warn!(
+                request_id = %arrival.id,
+                %fault,
+                whose_fault = "store",
+                "what was consented to can't be read: asked in full"
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// The same request again, for the full page.
+fn with_prompt_consent(server: &AuthorizationServer, query: &str) -> String {
+    let mut again = form_urlencoded::Serializer::new(String::new());
+    again.extend_pairs(
+        form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "prompt"),
+    );
+    let again = again.append_pair("prompt", "consent").finish();
+    format!("{}?{again}", endpoint(&server.issuer, AUTHORIZE))
 }
 
 /// The order of OAuth 2.1 §4.1.2.1: the client, where to answer, then what is asked.
@@ -145,17 +220,44 @@ async fn check(
     }
     let resource = resource_indicator::named(&server.resources, form.all("resource"))
         .map_err(|_| Fault::Resource)?;
+    let scopes = granted(&client, &resource.scopes, form.one("scope")?)?;
     let asked = AuthorizationRequest {
         client: client.digest,
         client_name: client.name.clone(),
+        remembered_as: remembered_as(&client, &redirect_uri, &scopes, &resource),
         redirect_uri,
         challenge,
-        scopes: granted(&client, &resource.scopes, form.one("scope")?)?,
+        scopes,
         resource: resource.url.as_str().to_owned(),
         state,
         refreshes: client.refreshes,
     };
     Ok((client, asked, resource))
+}
+
+/// A document that changes is another client for this: its name, and wherever its answers may go.
+fn remembered_as(
+    client: &Client,
+    redirect_uri: &RedirectUri,
+    scopes: &Scopes,
+    resource: &Resource,
+) -> Option<ConsentDigest> {
+    let who_says_so = match &client.known_by {
+        KnownBy::Config => "config",
+        KnownBy::Registration(_) => "registration",
+        KnownBy::Document(host) => host,
+    };
+    let said = [who_says_so, &client.name].into_iter();
+    let said: Vec<_> =
+        said.chain(client.redirect_uris.iter().map(RegisteredRedirectUri::as_str)).collect();
+    ConsentDigest::of(&Parts {
+        client: client.digest,
+        redirect_uri,
+        scopes,
+        resource: resource.url.as_str(),
+        refreshes: client.refreshes,
+        said: &said,
+    })
 }
 
 fn redirect_uri(client: &Client, form: &Form) -> Result<RedirectUri, Fault> {
@@ -183,32 +285,41 @@ fn granted(client: &Client, offered: &Scopes, asked: Option<&str>) -> Result<Sco
     Ok(if known.is_empty() { offered.clone() } else { known })
 }
 
-fn page(
-    server: &AuthorizationServer,
-    client: &Client,
-    asked: &AuthorizationRequest,
-    resource: &Resource,
-    ticket: String,
-    now: Timestamp,
-) -> ConsentPage {
-    ConsentPage {
-        client_name: client.name.clone(),
-        destination: asked.redirect_uri.destination().to_owned(),
-        redirect_uri: asked.redirect_uri.as_str().to_owned(),
-        is_local: match asked.redirect_uri.target() {
-            RedirectTarget::Web => false,
-            RedirectTarget::Loopback | RedirectTarget::CustomScheme => true,
-        },
+fn in_words(client: &Client, now: Timestamp) -> ClientInWords {
+    ClientInWords {
         known_by: known_by(&client.known_by, now),
         document_host: match &client.known_by {
             KnownBy::Document(host) => Some(host.clone()),
             KnownBy::Config | KnownBy::Registration(_) => None,
         },
         is_only_local: client.is_only_local(),
+    }
+}
+
+/// The page with everything, before the login.
+pub(super) fn full_page(
+    server: &AuthorizationServer,
+    client: &ClientInWords,
+    asked: &AuthorizationRequest,
+    resource: &Resource,
+    ticket: String,
+) -> ConsentPage {
+    ConsentPage {
+        client_name: asked.client_name.clone(),
+        destination: asked.redirect_uri.destination().to_owned(),
+        redirect_uri: asked.redirect_uri.as_str().to_owned(),
+        is_local: match asked.redirect_uri.target() {
+            RedirectTarget::Web => false,
+            RedirectTarget::Loopback | RedirectTarget::CustomScheme => true,
+        },
+        known_by: client.known_by.clone(),
+        document_host: client.document_host.clone(),
+        is_only_local: client.is_only_local,
         resource: asked.resource.clone(),
         resource_name: resource.name.clone(),
         scopes: asked.scopes.names().map(str::to_owned).collect(),
         idp: server.idp.issuer().to_owned(),
+        signed_in_as: None,
         action: endpoint(&server.issuer, CONSENT),
         ticket,
     }

@@ -1,5 +1,6 @@
 //! `GET /oauth/callback`: the person comes back from the IdP (OIDC Core §3.1.2.5). Next: the browser
-//! takes a code to the client, which redeems it at `token`.
+//! takes a code to the client, which redeems it at `token`. If it is not the person whom the short page was
+//! made for, they get the full one, and their answer goes to `consent`.
 //!
 //! Two steps. Until it is sure that this browser began the login, a fault is a page; from then on the
 //! client waits for an answer and gets one.
@@ -8,11 +9,20 @@ use http::HeaderMap;
 use http::header::SET_COOKIE;
 
 use crate::authorization_server::authorization_response::{self, AuthorizationError, Outcome};
-use crate::authorization_server::pending::{LOGIN_LIFETIME, PendingLogin, StateFault, login_of};
+use crate::authorization_server::authorize::{browser_of, full_page};
+use crate::authorization_server::pending::{
+    FINISHED, FinishedLogin, LOGIN_LIFETIME, PendingLogin, StateFault, login_of,
+};
 use crate::authorization_server::{AuthorizationServer, problem_pages, resource_indicator};
+use crate::browser::AuthorizationRequest;
+use crate::browser::consent::{ClientInWords, Forms, NotTheirs, PersonalConsent};
 use crate::browser::cookies::{self, CookieValue};
+use crate::browser::memory::Memory;
+use crate::browser::person::{LastPerson, PersonDigest};
 use crate::grants::{CODE_LIFETIME, CreateFault, NewGrant};
 use crate::idp::{Discovered, Identity, LoggedIn, LoginFault};
+use crate::pages::{ConsentPage, readable};
+use crate::policy::Resource;
 use crate::secret;
 use crate::token::sealed::{CODE, Code};
 use crate::wire::{Arrival, Form, Response, answer};
@@ -55,6 +65,8 @@ enum Fault {
     NotAllowed(Identity),
     #[error("the resource is no longer served here")]
     ResourceGone,
+    #[error("the consent is another person's")]
+    NotTheirs,
     #[error("no store, or nothing to seal with")]
     Unavailable,
 }
@@ -80,8 +92,8 @@ pub async fn handle(
             return server.pages.problem(&page_of(fault), arrival.id);
         }
     };
-    let mut response = match finish(server, &form, &begun.login, arrival).await {
-        Ok(location) => sent_back(server, &location, arrival),
+    let mut response = match finish(server, &form, headers, &begun.login, arrival).await {
+        Ok(response) => response,
         Err(fault) => answer_to(server, &fault, &begun.login, arrival),
     };
     // However it ended, it is over: the same answer of the IdP won't be heard again.
@@ -109,22 +121,91 @@ async fn begun_here(
     Ok(Begun { login, others })
 }
 
-/// Where the browser takes the code.
+/// A login whose person has consented, at last: to the client with a code, or with an error.
+pub(super) async fn conclude(
+    server: &AuthorizationServer,
+    login: &PendingLogin,
+    consent: &PersonalConsent,
+    logged_in: LoggedIn,
+    arrival: Arrival,
+) -> Response {
+    match issue_code(server, login, consent, logged_in, arrival).await {
+        Ok(response) => response,
+        Err(fault) => answer_to(server, &fault, login, arrival),
+    }
+}
+
 async fn finish(
     server: &AuthorizationServer,
     form: &Form,
+    headers: &HeaderMap,
     login: &PendingLogin,
     arrival: Arrival,
-) -> Result<String, Fault> {
+) -> Result<Response, Fault> {
     let discovered = server.idp.discovered().await.map_err(LoginFault::from)?;
     let code = code_from(server.idp.issuer(), &discovered, form)?;
     let logged_in = server.idp.exchange(code, login.secret()).await?;
-    let resource = resource_indicator::by_url(&server.resources, &login.request().resource)
-        .ok_or(Fault::ResourceGone)?;
-    if !resource.access.admits(&logged_in.person) {
-        return Err(Fault::NotAllowed(logged_in.person));
+    let resource = admitted(server, login.request(), &logged_in)?;
+    let person = PersonDigest::of(server.idp.issuer(), &logged_in.person.key);
+    match login.consent().of(person, memory(server), arrival.at).await {
+        Ok(consent) => issue_code(server, login, &consent, logged_in, arrival).await,
+        Err(NotTheirs::AskAgain(client)) => {
+            ask_again(server, headers, login, client, resource, logged_in, arrival).await
+        }
+        Err(NotTheirs::Store(_)) => Err(Fault::Unavailable),
     }
-    issue_code(server, login, logged_in, arrival).await
+}
+
+/// May they use what they signed in for?
+fn admitted<'a>(
+    server: &'a AuthorizationServer,
+    request: &AuthorizationRequest,
+    logged_in: &LoggedIn,
+) -> Result<&'a Resource, Fault> {
+    let resource = resource_indicator::by_url(&server.resources, &request.resource)
+        .ok_or(Fault::ResourceGone)?;
+    if resource.access.admits(&logged_in.person) {
+        Ok(resource)
+    } else {
+        Err(Fault::NotAllowed(logged_in.person.clone()))
+    }
+}
+
+/// The full page for somebody who has signed in. Their login waits, so that a yes is enough.
+async fn ask_again(
+    server: &AuthorizationServer,
+    headers: &HeaderMap,
+    login: &PendingLogin,
+    client: &ClientInWords,
+    resource: &Resource,
+    logged_in: LoggedIn,
+    arrival: Arrival,
+) -> Result<Response, Fault> {
+    let (request, name) = (login.request(), name_of(&logged_in.person));
+    let person = PersonDigest::of(server.idp.issuer(), &logged_in.person.key);
+    let finished = FinishedLogin::new(login.clone(), logged_in);
+    let finished = server.ring.seal(&FINISHED, &finished).map_err(|_| Fault::Unavailable)?;
+    let browser = browser_of(server, headers).map_err(|_| Fault::Unavailable)?;
+    let forms = Forms {
+        ring: &server.ring,
+        store: &*server.store,
+        chance: server.chance,
+        browser: &browser,
+        now: arrival.at,
+    };
+    let ticket = forms.after_login(request, person, finished).await;
+    let ticket = ticket.map_err(|_| Fault::Unavailable)?;
+    tracing::info!(
+        request_id = %arrival.id,
+        client_id = %request.client,
+        grant_id = %login.grant(),
+        "signed in, but nothing of theirs is remembered: consent page shown"
+    );
+    let page = full_page(server, client, request, resource, ticket);
+    let mut response = server.pages.consent(&ConsentPage { signed_in_as: Some(name), ..page });
+    let cookie = server.cookies.set_browser(&browser).ok_or(Fault::Unavailable)?;
+    response.headers_mut().append(SET_COOKIE, cookie);
+    Ok(response)
 }
 
 fn code_from<'a>(issuer: &str, discovered: &Discovered, form: &'a Form) -> Result<&'a str, Fault> {
@@ -143,14 +224,19 @@ fn code_from<'a>(issuer: &str, discovered: &Discovered, form: &'a Form) -> Resul
     form.one("code").map_err(|_| Fault::NoCode)?.ok_or(Fault::NoCode)
 }
 
+/// The browser goes to the client with a code, and keeps in mind who was here.
 async fn issue_code(
     server: &AuthorizationServer,
     login: &PendingLogin,
+    consent: &PersonalConsent,
     logged_in: LoggedIn,
     arrival: Arrival,
-) -> Result<String, Fault> {
-    let request = login.request();
+) -> Result<Response, Fault> {
     let who = logged_in.person.key.clone();
+    let person = PersonDigest::of(server.idp.issuer(), &who);
+    let last = LastPerson::new(person, name_of(&logged_in.person), arrival.at);
+    let request = consent.request_of(person).ok_or(Fault::NotTheirs)?;
+    admitted(server, request, &logged_in)?;
     let can_be_rechecked = logged_in.refresh_token.is_some();
     let new = NewGrant {
         id: login.grant(),
@@ -183,7 +269,26 @@ async fn issue_code(
         redirect_to = request.redirect_uri.destination(),
         "signed in, code sent to the client"
     );
-    Ok(authorization_response::location(server, request, Outcome::Code(&code)))
+    // It costs the person a longer page next time, and nothing else.
+    if let Err(fault) = consent.remember(memory(server), arrival.at).await {
+        tracing::warn!(request_id = %arrival.id, %fault, whose_fault = "store", "consent not remembered");
+    }
+    let location = authorization_response::location(server, request, Outcome::Code(&code));
+    let mut response = sent_back(server, &location, arrival);
+    let sealed = last.seal(&server.ring).map_err(|_| Fault::Unavailable)?;
+    if let Some(cookie) = server.cookies.set_person(&sealed) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+fn memory(server: &AuthorizationServer) -> Memory<'_> {
+    Memory { store: &*server.store, ring: &server.ring }
+}
+
+/// As the person knows themselves, on our pages.
+fn name_of(person: &Identity) -> String {
+    readable(person.email.as_ref().unwrap_or(&person.key))
 }
 
 fn page_of(fault: NotBegun) -> crate::pages::Problem {
@@ -241,6 +346,7 @@ fn answer_to(
         | Fault::NoIssuer
         | Fault::NoCode
         | Fault::Login(_)
+        | Fault::NotTheirs
         | Fault::ResourceGone => {
             sent_back(server, &location(AuthorizationError::ServerError), arrival)
         }
@@ -272,7 +378,7 @@ const fn whose(fault: &Fault) -> &'static str {
         | Fault::NoIssuer
         | Fault::NoCode
         | Fault::Login(_) => "idp",
-        Fault::ResourceGone => "us",
+        Fault::ResourceGone | Fault::NotTheirs => "us",
         Fault::Unavailable => "store",
     }
 }

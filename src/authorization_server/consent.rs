@@ -1,20 +1,27 @@
 //! `POST /oauth/consent`: the person's answer. Next: yes sends the browser to the IdP, which sends it
-//! back to `callback`; no sends it back to the client.
+//! back to `callback`; no sends it back to the client. Who was asked after the login is there already: yes
+//! sends them to the client with a code.
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use http::header::SET_COOKIE;
 
 use crate::authorization_server::LARGEST_BODY;
 use crate::authorization_server::authorization_response::{AuthorizationError, Outcome};
-use crate::authorization_server::pending::{LOGIN_LIFETIME, PendingLogin, state_for};
-use crate::authorization_server::{AuthorizationServer, authorization_response, problem_pages};
-use crate::browser::consent::{ConsentFault, Ticket};
+use crate::authorization_server::pending::{FINISHED, LOGIN_LIFETIME, PendingLogin, state_for};
+use crate::authorization_server::{
+    AuthorizationServer, authorization_response, callback, problem_pages,
+};
+use crate::browser::consent::{ConsentFault, LateTicket, Submitted, Ticket};
 use crate::browser::cookies;
+use crate::browser::memory::Memory;
+use crate::browser::person::LastPerson;
 use crate::grants::GrantId;
 use crate::idp::DiscoveryFault;
 use crate::idp::login::{LoginFor, LoginSecret};
 use crate::pages::Problem;
+use crate::store::StoreFault;
 use crate::wire::body::read_whole;
 use crate::wire::{Arrival, Form, Request, Response, answer};
 
@@ -57,22 +64,17 @@ async fn answered(
     let form = Form::parse(&body);
     let text = form.one("ticket").ok().flatten().ok_or(Fault::Incomplete)?;
     let browser = server.cookies.browser(&parts.headers);
-    let ticket = Ticket::read(&server.ring, text, browser.as_deref(), &parts.headers, arrival.at)?;
-    match form.one("decision") {
-        Ok(Some("approve")) => {
+    let submitted =
+        Submitted::read(&server.ring, text, browser.as_deref(), &parts.headers, arrival.at)?;
+    match (form.one("decision"), submitted) {
+        (Ok(Some("approve")), Submitted::BeforeLogin(ticket)) => {
             let logins = server.cookies.logins(&parts.headers);
             approved(server, ticket, logins, arrival).await
         }
-        Ok(Some("deny")) => {
-            tracing::info!(
-                request_id = %arrival.id,
-                client_id = %ticket.request().client,
-                "consent denied",
-            );
-            let denied = Outcome::Error(AuthorizationError::AccessDenied, arrival.id);
-            let location = authorization_response::location(server, ticket.request(), denied);
-            answer::see_other(&location).ok_or(Fault::Unavailable)
+        (Ok(Some("approve")), Submitted::AfterLogin(ticket)) => {
+            approved_late(server, ticket, arrival).await
         }
+        (Ok(Some("deny")), submitted) => denied(server, submitted, &parts.headers, arrival).await,
         _ => Err(Fault::Incomplete),
     }
 }
@@ -106,6 +108,55 @@ async fn approved(
     let cookie = server.cookies.set_logins(&logins, LOGIN_LIFETIME).ok_or(Fault::Unavailable)?;
     response.headers_mut().append(SET_COOKIE, cookie);
     Ok(response)
+}
+
+/// They have signed in, and said yes to everything: nobody need be asked any more.
+async fn approved_late(
+    server: &AuthorizationServer,
+    ticket: LateTicket,
+    arrival: Arrival,
+) -> Result<Response, Fault> {
+    let (consent, kept) = ticket.spend(&*server.store).await?;
+    // Sealed with a key that is gone meanwhile.
+    let finished = server.ring.open(&FINISHED, &kept).map_err(|_| ConsentFault::NotOurs)?;
+    let logged_in = finished.logged_in();
+    Ok(callback::conclude(server, &finished.login, &consent, logged_in, arrival).await)
+}
+
+async fn denied(
+    server: &AuthorizationServer,
+    submitted: Submitted,
+    headers: &HeaderMap,
+    arrival: Arrival,
+) -> Result<Response, Fault> {
+    let request = submitted.request();
+    tracing::info!(request_id = %arrival.id, client_id = %request.client, "consent denied");
+    let denied = Outcome::Error(AuthorizationError::AccessDenied, arrival.id);
+    let location = authorization_response::location(server, request, denied);
+    let forgotten = forget(server, submitted, headers, arrival).await;
+    if let Err(fault) = forgotten {
+        tracing::warn!(request_id = %arrival.id, %fault, whose_fault = "store", "not forgotten");
+    }
+    answer::see_other(&location).ok_or(Fault::Unavailable)
+}
+
+/// Before the login, a no takes back the yes that is remembered of who was here last. After it, it ends the
+/// login that waited.
+async fn forget(
+    server: &AuthorizationServer,
+    submitted: Submitted,
+    headers: &HeaderMap,
+    arrival: Arrival,
+) -> Result<(), StoreFault> {
+    let what = submitted.request().remembered_as;
+    if let Submitted::AfterLogin(ticket) = submitted {
+        return ticket.discard(&*server.store).await;
+    }
+    let cookie = server.cookies.person(headers);
+    let last = cookie.and_then(|text| LastPerson::open(&server.ring, &text, arrival.at));
+    let (Some(last), Some(what)) = (last, what) else { return Ok(()) };
+    let memory = Memory { store: &*server.store, ring: &server.ring };
+    memory.forget(last.digest, what).await
 }
 
 fn problem(fault: &Fault) -> Problem {

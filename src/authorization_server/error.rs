@@ -66,6 +66,7 @@ impl Refused {
             | ErrorCode::InvalidScope
             | ErrorCode::InvalidTarget
             | ErrorCode::InvalidToken
+            | ErrorCode::UnauthorizedClient
             | ErrorCode::UnsupportedGrantType => StatusCode::BAD_REQUEST,
         };
         let body = ErrorBody { error: self.code.as_str(), error_description: self.description };

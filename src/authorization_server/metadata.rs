@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::authorization_server::clients::declared::{self, DeclaredClient};
+use crate::authorization_server::clients::declared::{self, DeclaredClient, ServiceAccount};
 use crate::authorization_server::clients::document::Documents;
 use crate::authorization_server::{
     AUTHORIZE, JWKS, REGISTER, REVOKE, RegistrationSettings, TOKEN, endpoint,
@@ -26,7 +26,7 @@ struct Metadata<'a> {
     jwks_uri: String,
     response_types_supported: [&'a str; 1],
     response_modes_supported: [&'a str; 1],
-    grant_types_supported: [&'a str; 2],
+    grant_types_supported: &'a [&'a str],
     token_endpoint_auth_methods_supported: &'a [&'a str],
     #[serde(skip_serializing_if = "Option::is_none")]
     token_endpoint_auth_signing_alg_values_supported: Option<&'a [&'a str]>,
@@ -63,23 +63,24 @@ impl MetadataDocuments {
 pub fn documents(
     issuer: &PublicUrl,
     registration: &RegistrationSettings,
-    declared: &[DeclaredClient],
+    clients: (&[DeclaredClient], &[ServiceAccount]),
 ) -> MetadataDocuments {
     MetadataDocuments {
-        with_client_documents: document(issuer, registration, declared, Some(true)),
-        without: document(issuer, registration, declared, None),
+        with_client_documents: document(issuer, registration, clients, Some(true)),
+        without: document(issuer, registration, clients, None),
     }
 }
 
 fn document(
     issuer: &PublicUrl,
     registration: &RegistrationSettings,
-    declared: &[DeclaredClient],
+    (declared, service_accounts): (&[DeclaredClient], &[ServiceAccount]),
     client_id_metadata_document_supported: Option<bool>,
 ) -> Bytes {
     let at = |path| endpoint(issuer, path);
     // Only where a client has keys: others that find it here would come with an assertion.
-    let (methods, algorithms) = if declared::some_sign(declared) {
+    let accounts = service_accounts.iter().map(|account| &account.client);
+    let (methods, algorithms) = if declared::some_sign(declared.iter().chain(accounts)) {
         (&WITH_ASSERTIONS[..], Some(&ALGORITHMS[..]))
     } else {
         (&CLIENT_AUTHENTICATION[..], None)
@@ -93,7 +94,11 @@ fn document(
         jwks_uri: at(JWKS),
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
-        grant_types_supported: ["authorization_code", "refresh_token"],
+        grant_types_supported: if service_accounts.is_empty() {
+            &FOR_PEOPLE
+        } else {
+            &FOR_MACHINES_TOO
+        },
         token_endpoint_auth_methods_supported: methods,
         token_endpoint_auth_signing_alg_values_supported: algorithms,
         revocation_endpoint_auth_methods_supported: methods,
@@ -131,6 +136,8 @@ fn variants(path: &str) -> Vec<String> {
     paths
 }
 
+const FOR_PEOPLE: [&str; 2] = ["authorization_code", "refresh_token"];
+const FOR_MACHINES_TOO: [&str; 3] = ["authorization_code", "refresh_token", "client_credentials"];
 /// `none` first: some clients take a public registration only if they find it here.
 const CLIENT_AUTHENTICATION: [&str; 3] = ["none", "client_secret_post", "client_secret_basic"];
 const WITH_ASSERTIONS: [&str; 4] =

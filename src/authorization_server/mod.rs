@@ -2,6 +2,7 @@
 //!
 //! A login passes through the files in this order: `metadata`, `register`, `authorize`, `consent`, the
 //! IdP, `callback`, `token` → `grant_authorization_code`, later `grant_refresh_token`, in the end `revoke`.
+//! A machine has only `token` → `grant_client_credentials`.
 
 pub mod authorization_response;
 pub mod authorize;
@@ -10,6 +11,7 @@ pub mod clients;
 pub mod consent;
 pub mod error;
 pub mod grant_authorization_code;
+pub mod grant_client_credentials;
 pub mod grant_refresh_token;
 
 pub mod metadata;
@@ -25,7 +27,7 @@ pub mod token_response;
 
 use std::sync::Arc;
 
-use crate::authorization_server::clients::declared::DeclaredClient;
+use crate::authorization_server::clients::declared::{DeclaredClient, ServiceAccount};
 use crate::authorization_server::clients::document::{DocumentSettings, Documents};
 use crate::browser::Cookies;
 use crate::chance::Chance;
@@ -56,6 +58,7 @@ pub struct AuthorizationServer {
     pub registration: RegistrationSettings,
     pub documents: Arc<Documents>,
     pub declared: Vec<DeclaredClient>,
+    pub service_accounts: Vec<ServiceAccount>,
     pub cookies: Cookies,
     pub ring: Arc<KeyRing>,
     pub grants: Grants,
@@ -63,6 +66,13 @@ pub struct AuthorizationServer {
     pub idp: Arc<Idp>,
     pub pages: Arc<Pages>,
     pub chance: Chance,
+}
+
+impl AuthorizationServer {
+    /// The service account with this id.
+    pub fn service_account(&self, client_id: &str) -> Option<&ServiceAccount> {
+        self.service_accounts.iter().find(|account| account.client.id == client_id)
+    }
 }
 
 /// The address of an endpoint: they stand directly under the issuer, where older clients guess them.

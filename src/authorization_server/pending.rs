@@ -1,23 +1,27 @@
 //! A login that is under way at the IdP: what must be known again when the person comes back.
 //!
-//! It travels sealed in the IdP's `state`, so that nothing is stored for logins that are never finished.
+//! It travels sealed in the IdP's `state`, so that nothing is stored for logins that are never finished. One
+//! that is finished, but by somebody who has yet to be asked, waits in the store.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::authorization_server::AuthorizationServer;
+use crate::browser::consent::GivenConsent;
 use crate::browser::{AuthorizationRequest, Consent};
 use crate::clock::Timestamp;
 use crate::grants::GrantId;
+use crate::grants::vouch::IdpToken;
 use crate::idp::login::LoginSecret;
+use crate::idp::{Identity, LoggedIn};
 use crate::seal::Kind;
 use crate::store::epoch::Epoch;
 use crate::store::{Key, StoreFault};
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PendingLogin {
-    request: AuthorizationRequest,
+    consent: GivenConsent,
     secret: LoginSecret,
     grant: GrantId,
     expires: Timestamp,
@@ -35,11 +39,15 @@ impl PendingLogin {
         now: Timestamp,
     ) -> Self {
         let expires = now.after(LOGIN_LIFETIME);
-        Self { request: consent.request().clone(), secret, grant, expires, epoch }
+        Self { consent: consent.given().clone(), secret, grant, expires, epoch }
+    }
+
+    pub fn consent(&self) -> &GivenConsent {
+        &self.consent
     }
 
     pub fn request(&self) -> &AuthorizationRequest {
-        &self.request
+        self.consent.request()
     }
 
     pub fn secret(&self) -> &LoginSecret {
@@ -49,6 +57,27 @@ impl PendingLogin {
     /// The grant that this login becomes, chosen before so that it can become only one.
     pub fn grant(&self) -> GrantId {
         self.grant
+    }
+}
+
+/// A login after which the person has to be asked, because it was not who was asked before.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FinishedLogin {
+    pub login: PendingLogin,
+    person: Identity,
+    refresh_token: Option<IdpToken>,
+    session: Option<[u8; 16]>,
+}
+
+impl FinishedLogin {
+    pub fn new(login: PendingLogin, logged_in: LoggedIn) -> Self {
+        let refresh_token = logged_in.refresh_token.as_ref().map(IdpToken::new);
+        Self { login, person: logged_in.person, refresh_token, session: logged_in.session }
+    }
+
+    pub fn logged_in(&self) -> LoggedIn {
+        let refresh_token = self.refresh_token.as_ref().map(IdpToken::secret);
+        LoggedIn { person: self.person.clone(), refresh_token, session: self.session }
     }
 }
 
@@ -120,4 +149,5 @@ pub async fn login_of(
 
 pub const LOGIN_LIFETIME: Duration = Duration::from_mins(10);
 const LONGEST_STATE: usize = 1000;
-const STATE: Kind<State> = Kind::new("doorman_st_", 3);
+const STATE: Kind<State> = Kind::new("doorman_st_", 4);
+pub const FINISHED: Kind<FinishedLogin> = Kind::new("doorman_fl_", 1);

@@ -1,5 +1,5 @@
-//! `POST /token`: which client asks, by which grant (RFC 6749 §3.2). Next: `grant_authorization_code` or
-//! `grant_refresh_token`.
+//! `POST /token`: which client asks, by which grant (RFC 6749 §3.2). Next: `grant_authorization_code`,
+//! `grant_refresh_token` or `grant_client_credentials`.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -7,14 +7,16 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::authorization_server::clients;
 use crate::authorization_server::error::Refused;
 use crate::authorization_server::{
-    AuthorizationServer, LARGEST_BODY, grant_authorization_code, grant_refresh_token,
+    AuthorizationServer, LARGEST_BODY, grant_authorization_code, grant_client_credentials,
+    grant_refresh_token,
 };
 use crate::oauth::ErrorCode;
 use crate::wire::body::read_whole;
 use crate::wire::{Arrival, Form, Request, Response, answer};
 
 pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arrival) -> Response {
-    match exchange(server, request, arrival).await {
+    // What it may have to wait for is large; other endpoints should not pay for it.
+    match Box::pin(exchange(server, request, arrival)).await {
         Ok(response) => response,
         Err(refused) => refused.answer("token request", arrival),
     }
@@ -33,6 +35,7 @@ async fn exchange(
             grant_authorization_code::redeem(server, &client, &form, arrival).await?
         }
         "refresh_token" => grant_refresh_token::refresh(server, &client, &form, arrival).await?,
+        "client_credentials" => grant_client_credentials::issue(server, &client, &form, arrival)?,
         _ => return Err(UNSUPPORTED),
     };
     Ok(answer::private_json(StatusCode::OK, &issued))
@@ -66,5 +69,5 @@ const UNREADABLE: Refused = Refused::new(
 const NO_GRANT_TYPE: Refused = Refused::new(ErrorCode::InvalidRequest, "grant_type is missing");
 const UNSUPPORTED: Refused = Refused::new(
     ErrorCode::UnsupportedGrantType,
-    "grant_type must be authorization_code or refresh_token",
+    "grant_type must be authorization_code, refresh_token or client_credentials",
 );

@@ -5,11 +5,11 @@ use serde::Serialize;
 use crate::authorization_server::AuthorizationServer;
 use crate::authorization_server::clients::Client;
 use crate::authorization_server::error::{Refused, UNAVAILABLE};
-use crate::grants::{AccessTime, Grant};
-use crate::oauth::{ErrorCode, Scopes};
+use crate::grants::{AccessTime, Grant, GrantId};
+use crate::oauth::{ClientDigest, ErrorCode, Scopes};
 use crate::policy::Resource;
 use crate::seal::SealFault;
-use crate::token::sealed::{ACCESS_TOKEN, AccessToken, REFRESH_TOKEN, RefreshToken};
+use crate::token::sealed::{ACCESS_TOKEN, AccessToken, Holder, REFRESH_TOKEN, RefreshToken};
 
 /// What the client gets. Clients compare `Bearer` by case and want every member in its place.
 #[derive(Debug, Serialize)]
@@ -56,9 +56,11 @@ pub async fn tokens(
         issued,
         expires,
         scopes: scopes.clone(),
-        key: person.key.clone(),
-        email: person.email.clone(),
-        groups: fits(&person.groups).then(|| person.groups.clone()),
+        holder: Holder::Person {
+            key: person.key.clone(),
+            email: person.email.clone(),
+            groups: fits(&person.groups).then(|| person.groups.clone()),
+        },
         rules: resource.rules,
     };
     let refresh_token = RefreshToken {
@@ -79,6 +81,35 @@ pub async fn tokens(
         } else {
             None
         },
+        scope: (!scopes.is_empty()).then(|| scopes.to_string()),
+    })
+}
+
+/// A token for a machine. `grant` names it in logs, and to whoever revokes it.
+pub fn for_service_account(
+    server: &AuthorizationServer,
+    id: String,
+    grant: GrantId,
+    resource: &Resource,
+    scopes: &Scopes,
+) -> Result<Issued, Refused> {
+    let AccessTime { expires, told } = server.grants.machine_time();
+    let access_token = AccessToken {
+        grant,
+        generation: 1,
+        client: ClientDigest::of(&id),
+        resource: resource.digest,
+        issued: server.grants.now(),
+        expires,
+        scopes: scopes.clone(),
+        holder: Holder::ServiceAccount(id),
+        rules: resource.rules,
+    };
+    Ok(Issued {
+        access_token: server.ring.seal(&ACCESS_TOKEN, &access_token).map_err(|_| UNAVAILABLE)?,
+        token_type: "Bearer",
+        expires_in: told.as_secs(),
+        refresh_token: None,
         scope: (!scopes.is_empty()).then(|| scopes.to_string()),
     })
 }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
+use crate::browser::person;
 use crate::oauth::PublicUrl;
 use crate::secret;
 
@@ -19,6 +20,7 @@ use crate::secret;
 pub struct Cookies {
     browser: String,
     logins: String,
+    person: String,
     attributes: &'static str,
 }
 
@@ -37,6 +39,7 @@ impl Cookies {
         Self {
             browser: format!("{prefix}-{hash}-browser"),
             logins: format!("{prefix}-{hash}-logins"),
+            person: format!("{prefix}-{hash}-person"),
             attributes,
         }
     }
@@ -65,6 +68,17 @@ impl Cookies {
         let kept = values.get(newest..).unwrap_or_default().join(".");
         let life = if kept.is_empty() { 0 } else { life.as_secs() };
         let text = format!("{}={kept}; Max-Age={life}{}", self.logins, self.attributes);
+        HeaderValue::from_str(&text).ok()
+    }
+
+    /// Who was here last, sealed.
+    pub fn person(&self, headers: &HeaderMap) -> Option<String> {
+        read(headers, &self.person)
+    }
+
+    pub fn set_person(&self, sealed: &str) -> Option<HeaderValue> {
+        let life = person::LIFETIME.as_secs();
+        let text = format!("{}={sealed}; Max-Age={life}{}", self.person, self.attributes);
         HeaderValue::from_str(&text).ok()
     }
 }

@@ -22,14 +22,14 @@ use std::path::{Path, PathBuf};
 use http::HeaderValue;
 
 use crate::authorization_server::RegistrationSettings;
-use crate::authorization_server::clients::declared::DeclaredClient;
+use crate::authorization_server::clients::declared::{DeclaredClient, ServiceAccount};
 use crate::config::problem::{Problem, Reported, Spot};
 use crate::config::stanza::{Reading, Stanza};
 use crate::grants::Lifetimes;
 use crate::idp::IdpSettings;
 use crate::oauth::{PublicUrl, Scopes};
 use crate::policy::Access;
-use crate::proxy::IdentityHeaders;
+use crate::proxy::{IdentityHeaders, StreamSettings};
 use crate::seal::KeyMaterial;
 use crate::server::ListenAddress;
 use crate::store::StateSettings;
@@ -57,9 +57,12 @@ pub struct Config {
     pub sealing_keys: Vec<KeyMaterial>,
     pub state: StateSettings,
     pub tokens: Lifetimes,
+    pub streams: StreamSettings,
     pub registration: RegistrationSettings,
     /// No two with the same id.
     pub clients: Vec<DeclaredClient>,
+    /// With ids that none of the clients has.
+    pub service_accounts: Vec<ServiceAccount>,
     pub identity_headers: IdentityHeaders,
     /// Origins of web pages that may call, besides loopback ones and our own.
     pub allowed_origins: Vec<HeaderValue>,

@@ -44,6 +44,7 @@ fn environment() -> Environment {
         .with_file("/run/secrets/doorman/sealing-key", key("current") + "\n")
         // Where the example and the README have them.
         .with_file("/run/secrets/mcp-doorman/client-secret", "s3cr3t from a file\n")
+        .with_file("/run/secrets/mcp-doorman/nightly-report", "s3cr3t that is long enough")
         .with_file("/run/secrets/mcp-doorman/sealing-key", key("current") + "\n")
         .with_file("/run/secrets/empty", "\n")
         .with_file("/run/secrets/short", STANDARD.encode("s3cr3t but short"))
@@ -155,6 +156,7 @@ fn the_example_loads_and_means_what_its_comments_say() {
     assert_eq!(config.sealing_keys.len(), 2);
     assert_eq!(config.issuer, defaults.issuer);
     assert_eq!(config.tokens, defaults.tokens);
+    assert_eq!(config.streams, defaults.streams);
     assert_eq!(config.registration, defaults.registration);
     assert_eq!(config.identity_headers, defaults.identity_headers);
     assert_eq!(config.log, defaults.log);
@@ -190,6 +192,8 @@ fn what_was_left_out_has_its_default() {
     assert_eq!(config.tokens.grant, Duration::from_hours(90 * 24));
     assert_eq!(config.tokens.recheck_after, Duration::from_hours(1));
     assert_eq!(config.tokens.recheck_grace, Duration::from_hours(12));
+    assert_eq!(config.streams.listening_grace, Duration::from_secs(60));
+    assert_eq!(config.streams.running_grace, Duration::from_mins(10));
     assert_eq!(config.resources[0].access, Access::Anyone);
     assert!(config.resources[0].scopes.is_empty());
     assert!(config.registration.dynamic);

@@ -93,14 +93,14 @@ impl Grants {
             if let Some(_turn) = self.asking.begin(orphan.id)
                 && let Some(lease) = self.lease(orphan.id).await?
             {
-                // Whoever had the turn before may have adopted it.
-                let adopted = match self.read(orphan.id).await? {
-                    Some(read) => Ok(read),
-                    None => self.adopt_alone(orphan).await,
+                let adopting = async {
+                    // Whoever had the turn before may have adopted it.
+                    match self.read(orphan.id).await? {
+                        Some(read) => Ok(read),
+                        None => self.adopt_alone(orphan).await,
+                    }
                 };
-                // Not given back, it runs out by itself.
-                let _ = lease.release(&*self.on.store).await;
-                return adopted;
+                return self.holding(lease, adopting).await;
             }
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(500));

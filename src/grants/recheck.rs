@@ -5,6 +5,7 @@
 //! generation before anybody is told, and a store that is away is tried again for a long time.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -117,13 +118,30 @@ impl Grants {
     async fn ask_alone(&self, read: &ReadGrant, presented: u32, lease: Lease) -> Rechecked {
         // Whoever had the turn before may have asked already.
         let current = self.read(read.grant.id).await?.filter(|now| now.version == read.version);
-        let ended = match current {
-            Some(current) => self.ask(current, presented).await,
-            None => Ok(None),
-        };
-        // Not given back, it runs out by itself.
-        let _ = lease.release(&*self.on.store).await;
-        ended
+        match current {
+            Some(current) => self.holding(lease, self.ask(current, presented)).await,
+            None => self.holding(lease, async { Ok(None) }).await,
+        }
+    }
+
+    /// Do `work` while nobody else may ask. The lease is short, so that a process that dies holds up nobody
+    /// for long, and renewed as long as the work takes.
+    pub(super) async fn holding<T>(&self, mut lease: Lease, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => {
+                    // Not given back, it runs out by itself.
+                    let _ = lease.release(&*self.on.store).await;
+                    return done;
+                }
+                // A store that is away is asked again in time; one that gave it to somebody else does not
+                // undo what was asked already.
+                () = sleep(RENEWAL) => {
+                    let _ = lease.renew(&*self.on.store, self.on.clock.now().after(LEASE)).await;
+                }
+            }
+        }
     }
 
     async fn ask(&self, current: ReadGrant, presented: u32) -> Rechecked {
@@ -182,7 +200,7 @@ impl Grants {
                 self.end(row.id).await?;
                 return Err(AdvanceFault::Theft);
             };
-            let grant = Grant { generations, ..self.told(row, answer) };
+            let grant = Grant { generations, ..self.told_by_idp(row, answer) };
             match self.swap(&grant, current.version).await {
                 Ok(Swap::Done(_)) => return self.if_time_is_left(grant),
                 Ok(Swap::Lost) => {}
@@ -208,7 +226,7 @@ impl Grants {
     }
 
     /// `grant` after the IdP's `answer`.
-    fn told(&self, grant: &Grant, answer: &Recheck) -> Grant {
+    fn told_by_idp(&self, grant: &Grant, answer: &Recheck) -> Grant {
         let (now, mut told) = (self.on.clock.now(), grant.clone());
         match &answer.verdict {
             Verdict::Vouched(person) => {
@@ -239,9 +257,10 @@ impl Grants {
     }
 }
 
-/// Longer than asking takes, with new keys of the IdP's on the way; what is written after it has run out is
-/// refused by the row itself, if somebody else asked meanwhile.
-const LEASE: Duration = Duration::from_secs(90);
+/// Shorter than a client waits, so that who comes after a process that died still gets its turn; what is
+/// written after it has run out is refused by the row itself, if somebody else asked meanwhile.
+const LEASE: Duration = Duration::from_secs(15);
+const RENEWAL: Duration = Duration::from_secs(5);
 /// How long a client waits.
 pub(super) const LONGEST_ANSWER: Duration = Duration::from_secs(20);
 pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(50);

@@ -61,6 +61,10 @@ impl GrantId {
         Some(Self(number.to_be_bytes()))
     }
 
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     pub(super) fn key(self) -> Key {
         Key::new(KEYS, &self.0)
     }

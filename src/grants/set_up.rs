@@ -37,6 +37,7 @@ use crate::store::{
 pub const GRANT: GrantId = GrantId::new([7; 16]);
 
 /// All that a test of grants moves.
+#[derive(Debug)]
 pub struct SetUp {
     pub grants: Grants,
     pub store: Arc<OddStore>,
@@ -98,6 +99,10 @@ impl SetUp {
 }
 
 impl Grants {
+    pub fn revocations(&self) -> Arc<Revocations> {
+        Arc::clone(&self.on.revocations)
+    }
+
     /// Another replica on the same store.
     pub fn replica(&self) -> Self {
         let revocations = Arc::new(Revocations::new(self.on.clock.clone()));

@@ -13,6 +13,7 @@ pub enum ErrorCode {
     InvalidTarget,
     InvalidToken,
     TemporarilyUnavailable,
+    UnauthorizedClient,
     UnsupportedGrantType,
 }
 
@@ -29,6 +30,7 @@ impl ErrorCode {
             Self::InvalidTarget => "invalid_target",
             Self::InvalidToken => "invalid_token",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
         }
     }

@@ -44,6 +44,9 @@ impl IdpConnection {
             .tls_backend_preconfigured(tls::client_config(&Trust::System)?)
             .redirect(Policy::none())
             .connect_timeout(Duration::from_secs(3))
+            // Kept for the next request, a connection may be closed just as a code is sent on it, and nobody
+            // knows then whether the code is spent.
+            .pool_max_idle_per_host(0)
             .user_agent(concat!("mcp-doorman/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self(client))

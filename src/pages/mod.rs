@@ -14,7 +14,7 @@ use crate::wire::{RequestId, Response, answer};
 #[derive(Debug)]
 pub struct Pages(Environment<'static>);
 
-/// What the consent page shows.
+/// What the full consent page shows.
 #[derive(Debug, Serialize)]
 pub struct ConsentPage {
     pub client_name: String,
@@ -34,8 +34,20 @@ pub struct ConsentPage {
     pub resource_name: Option<String>,
     pub scopes: Vec<String>,
     pub idp: String,
+    /// The name of a person who has signed in before they were asked.
+    pub signed_in_as: Option<String>,
     pub action: String,
     pub ticket: String,
+}
+
+/// The page for a person who consented to the same not long ago: shows less of it.
+#[derive(Debug, Serialize)]
+pub struct ShortPage {
+    pub page: ConsentPage,
+    /// The name of the person who did.
+    pub person: String,
+    /// The address of the full page.
+    pub everything: String,
 }
 
 /// Something went wrong in front of a person.
@@ -68,12 +80,18 @@ impl Pages {
         templates.add_template("frame.html", include_str!("frame.html"))?;
         templates.add_template("connect.html", include_str!("connect.html"))?;
         templates.add_template("consent.html", include_str!("consent.html"))?;
+        templates.add_template("short.html", include_str!("short.html"))?;
         templates.add_template("problem.html", include_str!("problem.html"))?;
         Ok(Self(templates))
     }
 
     pub fn consent(&self, page: &ConsentPage) -> Response {
         self.render(StatusCode::OK, "consent.html", context! { page => Value::from(Serde(page)) })
+    }
+
+    pub fn short(&self, short: &ShortPage) -> Response {
+        let values = Value::from(Serde(short));
+        self.render(StatusCode::OK, "short.html", values)
     }
 
     pub fn problem(&self, problem: &Problem, request: RequestId) -> Response {

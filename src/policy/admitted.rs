@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::oauth::Scopes;
 use crate::policy::Resource;
-use crate::token::VerifiedToken;
+use crate::token::{Caller, VerifiedToken};
 
 /// One request may go to one resource's upstream. Only `decide` makes it, `proxy::forward` consumes it.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub enum Denied {
     #[error("the token lacks the scopes {0}")]
     Scopes(Scopes),
     /// No scope can mend it: the access rules don't admit this person (any more).
-    #[error("the access rules do not admit this person")]
+    #[error("the access rules do not admit this caller")]
     Rules,
     /// The token was verified for another resource. Can't happen while routing and guard agree.
     #[error("the token is for another resource")]
@@ -33,8 +33,12 @@ pub fn decide(token: VerifiedToken, resource: &Arc<Resource>) -> Result<Admitted
     if facts.resource != resource.digest {
         return Err(Denied::AnotherResource);
     }
-    // The same rules said yes when the token was issued; other rules are asked anew.
-    if facts.rules != resource.rules && !resource.access.admits(&facts.person) {
+    let is_admitted = match &facts.caller {
+        // The same rules said yes when the token was issued; other rules are asked anew.
+        Caller::Person(person) => facts.rules == resource.rules || resource.access.admits(person),
+        Caller::ServiceAccount(id) => resource.service_accounts.contains(id),
+    };
+    if !is_admitted {
         return Err(Denied::Rules);
     }
     let missing = resource.scopes.missing_from(&facts.scopes);

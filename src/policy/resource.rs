@@ -14,6 +14,8 @@ pub struct Resource {
     pub name: Option<String>,
     pub upstream: UpstreamUrl,
     pub access: Access,
+    /// Ids of the service accounts that may use it, whatever `access` says of people.
+    pub service_accounts: Vec<String>,
     /// What a token must hold; may be empty.
     pub scopes: Scopes,
     /// The public host, as the upstream is told.
@@ -30,6 +32,7 @@ impl Resource {
         name: Option<String>,
         upstream: UpstreamUrl,
         access: Access,
+        service_accounts: Vec<String>,
         scopes: Scopes,
     ) -> Self {
         // The authority of a parsed URL has no character that a header can't.
@@ -37,6 +40,6 @@ impl Resource {
             .unwrap_or_else(|_| HeaderValue::from_static("localhost"));
         let digest = secret::short_hash(url.as_str().as_bytes());
         let rules = access.digest();
-        Self { url, name, upstream, access, scopes, public_host, digest, rules }
+        Self { url, name, upstream, access, service_accounts, scopes, public_host, digest, rules }
     }
 }

@@ -8,8 +8,8 @@ use crate::policy::{Admitted, Resource};
 use crate::proxy::headers::{self, IdentityHeaders};
 use crate::proxy::odd_answers::Asked;
 use crate::proxy::upstream::{Upstream, UpstreamFault};
-use crate::wire::answer::{BAD_UPSTREAM, INVALID_REQUEST};
-use crate::wire::{Arrival, Body, Request, Response, answer};
+use crate::wire::answer::{BAD_UPSTREAM, FORBIDDEN, INVALID_REQUEST};
+use crate::wire::{Arrival, Request, Response, answer};
 
 /// Carry `request` to the upstream of the resource that it was admitted to.
 pub async fn forward(
@@ -23,19 +23,33 @@ pub async fn forward(
     let identity = &admitted.token().facts().headers;
     headers::for_upstream(request.headers_mut(), &resource, names, identity, arrival.peer);
     let asked = Asked::by(&request);
-    match upstream.send(admitted, request).await {
+    let awaited = upstream.streams.await_answer(admitted.token(), &request);
+    let answer = tokio::select! {
+        biased;
+        answer = upstream.send(admitted, request) => answer,
+        () = awaited.ended() => return ended(),
+    };
+    match answer {
         Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let fault = UpstreamFault::Garbled("it switched protocols unasked".to_owned());
             failed(&fault, &resource, arrival)
         }
         Ok(answer) => {
             upstream.odd_answers.note(&asked, &answer, &resource, arrival);
-            let mut response = answer.map(Body::Upstream);
-            headers::from_upstream(response.headers_mut());
-            response
+            let (mut head, body) = answer.into_parts();
+            let body = upstream.streams.carry(awaited, &head.headers, body);
+            headers::from_upstream(&mut head.headers);
+            Response::from_parts(head, body)
         }
         Err(fault) => failed(&fault, &resource, arrival),
     }
+}
+
+/// Not 401, though the token is no longer good: clients that are sent to log in then send the same request
+/// again, and the call may have done its work.
+fn ended() -> Response {
+    let text = "the login ended before the MCP server answered";
+    answer::json_rpc_error(StatusCode::FORBIDDEN, FORBIDDEN, text)
 }
 
 /// R7. What went wrong goes to the log; the client learns whose fault it was.

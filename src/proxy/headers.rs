@@ -187,6 +187,7 @@ mod tests {
             None,
             UpstreamUrl::parse("http://server:3000/mcp").unwrap(),
             Access::Anyone,
+            Vec::new(),
             Scopes::default(),
         )
     }

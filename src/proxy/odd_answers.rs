@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::clock::Timestamp;
 use crate::policy::Resource;
+use crate::proxy::streams::MCP_METHOD;
 use crate::wire::Arrival;
 
 /// What is likely wrong.
@@ -39,8 +40,8 @@ impl Asked {
         let headers = request.headers();
         Self {
             method: request.method().clone(),
-            in_session: headers.contains_key("mcp-session-id"),
-            is_stateless: headers.contains_key("mcp-method"),
+            in_session: headers.contains_key(&MCP_SESSION_ID),
+            is_stateless: headers.contains_key(&MCP_METHOD),
         }
     }
 }
@@ -121,4 +122,5 @@ fn is_json(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
 }
 
+const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const PAUSE: Duration = Duration::from_mins(1);

@@ -96,7 +96,7 @@ impl Routes {
         let metadata = authorization_server::metadata::documents(
             issuer,
             &server.registration,
-            &server.declared,
+            (&server.declared, &server.service_accounts),
         );
         let no_keys = Bytes::from_static(br#"{"keys":[]}"#);
         let mut endpoints = vec![

@@ -98,22 +98,22 @@ async fn a_kind_lists_its_own(store: &dyn Store, clock: &ManualClock) {
 }
 
 async fn a_lease_is_held_by_one(store: &dyn Store, clock: &ManualClock) {
-    let first =
+    let mut first =
         lease::acquire(store, &key("lease", "1"), in_a_minute(clock)).await.unwrap().unwrap();
 
     assert!(lease::acquire(store, &key("lease", "1"), in_a_minute(clock)).await.unwrap().is_none());
     clock.advance(Duration::from_secs(30));
-    let first = first.renew(store, in_a_minute(clock)).await.unwrap().unwrap();
+    assert!(first.renew(store, in_a_minute(clock)).await.unwrap());
     clock.advance(Duration::from_secs(45));
     assert!(lease::acquire(store, &key("lease", "1"), in_a_minute(clock)).await.unwrap().is_none());
     first.release(store).await.unwrap();
-    let second =
+    let mut second =
         lease::acquire(store, &key("lease", "1"), in_a_minute(clock)).await.unwrap().unwrap();
 
     clock.advance(Duration::from_secs(60));
     let third = lease::acquire(store, &key("lease", "1"), in_a_minute(clock)).await.unwrap();
     assert!(third.is_some(), "a lease that nobody gave back runs out");
-    assert!(second.renew(store, in_a_minute(clock)).await.unwrap().is_none());
+    assert!(!second.renew(store, in_a_minute(clock)).await.unwrap());
 }
 
 async fn every_follower_of_a_log_sees_every_entry(store: &dyn Store, clock: &ManualClock) {

@@ -23,16 +23,15 @@ pub async fn acquire(
 }
 
 impl Lease {
-    /// Hold on until `until`; `None` if it ran out meanwhile and may be somebody else's.
-    pub async fn renew(
-        self,
-        store: &dyn Store,
-        until: Timestamp,
-    ) -> Result<Option<Self>, StoreFault> {
+    /// Hold on until `until`; false if it ran out meanwhile and may be somebody else's.
+    pub async fn renew(&mut self, store: &dyn Store, until: Timestamp) -> Result<bool, StoreFault> {
         // A lease that is lost with its server is a call made twice, which leases only make rare.
         match store.swap(&self.key, self.version, String::new(), until, Reach::OneServer).await? {
-            Swap::Done(version) => Ok(Some(Self { version, ..self })),
-            Swap::Lost => Ok(None),
+            Swap::Done(version) => {
+                self.version = version;
+                Ok(true)
+            }
+            Swap::Lost => Ok(false),
         }
     }
 

@@ -18,6 +18,7 @@ pub mod file;
 pub mod lease;
 mod memory;
 pub mod redis;
+pub mod replicas;
 
 pub use self::redis::{RedisSettings, RedisStore};
 pub use file::FileStore;

@@ -46,14 +46,24 @@ pub struct AccessToken {
     pub issued: Timestamp,
     pub expires: Timestamp,
     pub scopes: Scopes,
-    pub key: String,
-    pub email: Option<String>,
-    /// `None` if there are too many to carry: the grant's row has them.
-    pub groups: Option<Vec<String>>,
+    pub holder: Holder,
     /// Digest of the access rules that admitted the person when the token was issued.
     pub rules: [u8; 8],
 }
 
+/// Whom an access token was issued for.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Holder {
+    Person {
+        key: String,
+        email: Option<String>,
+        /// `None` if there are too many to carry: the grant's row has them.
+        groups: Option<Vec<String>>,
+    },
+    /// By its id. Its grant has no row: it ends with its token.
+    ServiceAccount(String),
+}
+
 pub const CODE: Kind<Code> = Kind::new("doorman_ac_", 3);
-pub const ACCESS_TOKEN: Kind<AccessToken> = Kind::new("doorman_at_", 2);
+pub const ACCESS_TOKEN: Kind<AccessToken> = Kind::new("doorman_at_", 3);
 pub const REFRESH_TOKEN: Kind<RefreshToken> = Kind::new("doorman_rt_", 2);

@@ -12,8 +12,9 @@ use crate::idp::Identity;
 use crate::oauth::{ClientDigest, Scopes};
 use crate::seal::KeyRing;
 use crate::store::StoreFault;
+use crate::token::Caller;
 use crate::token::cache::VerifiedCache;
-use crate::token::sealed::{ACCESS_TOKEN, AccessToken};
+use crate::token::sealed::{ACCESS_TOKEN, Holder};
 
 /// Proof that a token was judged good for one resource, at this moment. Not kept: each request makes
 /// its own.
@@ -30,7 +31,7 @@ pub struct TokenFacts {
     pub issued: Timestamp,
     pub expires: Timestamp,
     pub scopes: Scopes,
-    pub person: Identity,
+    pub caller: Caller,
     pub rules: [u8; 8],
     /// What the upstream is told, ready to send.
     pub headers: IdentityValues,
@@ -133,13 +134,33 @@ impl Verifier {
         if opened.expires <= now {
             return Err(TokenFault::Bad(BadToken::Expired));
         }
-        let groups = if let Some(groups) = &opened.groups {
-            groups.clone()
-        } else {
-            let read = self.grants.read(opened.grant).await?;
-            read.ok_or(TokenFault::Bad(BadToken::Revoked))?.grant.person.groups
+        let caller = match opened.holder {
+            Holder::Person { key, email, groups } => {
+                let groups = match groups {
+                    Some(groups) => groups,
+                    None => self.groups_of(opened.grant).await?,
+                };
+                Caller::Person(Identity { key, email, groups })
+            }
+            Holder::ServiceAccount(id) => Caller::ServiceAccount(id),
         };
-        facts(opened, groups).ok_or(TokenFault::Bad(BadToken::Unspeakable))
+        Ok(TokenFacts {
+            grant: opened.grant,
+            generation: opened.generation,
+            client: opened.client,
+            resource: opened.resource,
+            issued: opened.issued,
+            expires: opened.expires,
+            scopes: opened.scopes,
+            rules: opened.rules,
+            headers: IdentityValues::of(&caller).ok_or(TokenFault::Bad(BadToken::Unspeakable))?,
+            caller,
+        })
+    }
+
+    async fn groups_of(&self, grant: GrantId) -> Result<Vec<String>, TokenFault> {
+        let read = self.grants.read(grant).await?;
+        Ok(read.ok_or(TokenFault::Bad(BadToken::Revoked))?.grant.person.groups)
     }
 }
 
@@ -149,32 +170,29 @@ impl VerifiedToken {
     }
 }
 
-fn facts(token: AccessToken, groups: Vec<String>) -> Option<TokenFacts> {
-    let person = Identity { key: token.key, email: token.email, groups };
-    Some(TokenFacts {
-        grant: token.grant,
-        generation: token.generation,
-        client: token.client,
-        resource: token.resource,
-        issued: token.issued,
-        expires: token.expires,
-        scopes: token.scopes,
-        rules: token.rules,
-        headers: IdentityValues::of(&person)?,
-        person,
-    })
-}
-
 impl TokenFacts {
     /// About how many bytes it takes to keep.
     pub(super) fn size(&self) -> usize {
-        let groups: usize = self.person.groups.iter().map(|group| 2 * group.len() + 32).sum();
-        BASIC_SIZE + self.person.key.len() * 2 + groups
+        let groups = match &self.caller {
+            Caller::Person(person) => {
+                person.groups.iter().map(|group| 2 * group.len() + 32).sum::<usize>()
+            }
+            Caller::ServiceAccount(_) => 0,
+        };
+        BASIC_SIZE + self.caller.name().len() * 2 + groups
     }
 }
 
 impl IdentityValues {
-    fn of(person: &Identity) -> Option<Self> {
+    fn of(caller: &Caller) -> Option<Self> {
+        let person = match caller {
+            Caller::Person(person) => person,
+            // A comma is encoded in whatever a person is called, so no person is called that.
+            Caller::ServiceAccount(id) => {
+                let user = HeaderValue::from_str(&format!("service-account,{}", encoded(id)));
+                return Some(Self { user: user.ok()?, email: None, groups: None });
+            }
+        };
         let groups: Vec<String> = person.groups.iter().map(|group| encoded(group)).collect();
         Some(Self {
             user: HeaderValue::from_str(&encoded(&person.key)).ok()?,
@@ -210,6 +228,19 @@ const BASIC_SIZE: usize = 512;
 mod tests {
     use super::*;
 
+    /// RFC 9700 §4.15
+    #[test]
+    fn no_person_is_called_what_a_machine_is() {
+        let machine = Caller::ServiceAccount("nightly".to_owned());
+        let named_alike = "service-account,nightly".to_owned();
+        let person = Identity { key: named_alike, email: None, groups: Vec::new() };
+
+        let machine = IdentityValues::of(&machine).unwrap().user;
+
+        assert_eq!(machine, "service-account,nightly");
+        assert_ne!(IdentityValues::of(&Caller::Person(person)).unwrap().user, machine);
+    }
+
     #[test]
     fn a_claim_cannot_add_a_header_or_a_group() {
         let person = Identity {
@@ -218,7 +249,7 @@ mod tests {
             groups: ["plain", "two,groups", "größe", " two words "].map(str::to_owned).to_vec(),
         };
 
-        let values = IdentityValues::of(&person).unwrap();
+        let values = IdentityValues::of(&Caller::Person(person)).unwrap();
 
         assert_eq!(values.user, "a%0D%0AX-Admin: 1");
         assert_eq!(values.groups.unwrap(), "plain,two%2Cgroups,gr%C3%B6%C3%9Fe,%20two words%20");

@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+
+use crate::wire::OpenAnswer;
 
 /// What we answer with.
 #[derive(Debug)]
@@ -18,16 +19,21 @@ pub enum Body {
     /// `None` once it has been sent.
     Full(Option<Bytes>),
     /// The upstream's bytes, passed on frame by frame as they arrive.
-    Upstream(Incoming),
+    Upstream(OpenAnswer),
     /// Pieces as they are made, until their sender is dropped.
     Pieces(mpsc::Receiver<Bytes>),
 }
 
-/// The upstream broke off after its answer had begun. The connection to the client is then aborted, so
-/// that a cut answer can't look complete.
+/// An answer that had begun has no proper end. The connection to the client is then aborted, so that it
+/// can't look complete.
 #[derive(Debug, thiserror::Error)]
-#[error("the upstream's answer broke off")]
-pub struct BodyFault(#[source] hyper::Error);
+pub enum BodyFault {
+    #[error("the upstream's answer broke off")]
+    BrokeOff(#[source] hyper::Error),
+    /// By us: what allowed it has ended.
+    #[error("the answer was cut")]
+    Cut,
+}
 
 impl Body {
     pub fn full(bytes: impl Into<Bytes>) -> Self {
@@ -46,7 +52,7 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Upstream(incoming) => Pin::new(incoming).poll_frame(context).map_err(BodyFault),
+            Self::Upstream(answer) => Pin::new(answer).poll_frame(context),
             Self::Pieces(pieces) => {
                 pieces.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -57,7 +63,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
-            Self::Upstream(incoming) => incoming.is_end_stream(),
+            Self::Upstream(answer) => answer.is_end_stream(),
             Self::Pieces(_) => false,
         }
     }
@@ -66,7 +72,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
             Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Upstream(incoming) => incoming.size_hint(),
+            Self::Upstream(answer) => answer.size_hint(),
             Self::Pieces(_) => SizeHint::default(),
         }
     }

@@ -6,6 +6,8 @@ export class Browser {
   #cookies = new Map();
   /** Every URL that was asked for, in order. */
   trail = [];
+  /** Whether to stop where a redirect leads to another origin, before anything there is asked for. */
+  staysAtOrigin = false;
 
   /** Go to `url` as if it had been typed, or opened by another program. */
   open(url) {
@@ -37,7 +39,9 @@ export class Browser {
       if (!REDIRECTS.has(response.status) || !location) {
         return { ...response, url, forms: readForms(response.body, url), links: readLinks(response.body, url) };
       }
-      url = new URL(location, url);
+      const target = new URL(location, url);
+      if (this.staysAtOrigin && target.origin !== url.origin) return { ...response, url: target, forms: [], links: [] };
+      url = target;
       // Fetch standard: 307 and 308 repeat the request, the others turn a POST into a GET.
       if (response.status < 307) [method, body] = ['GET', undefined];
     }

@@ -22,12 +22,15 @@ export class Application {
   #interrupted;
   #connected = [];
 
-  static async install() {
+  /** `clientId`, `clientSecret` and `document` as in kinds.mjs. */
+  static async install({ clientId, clientSecret, document } = {}) {
     const application = new this();
     application.#server = http.createServer((request, response) => application.#receive(request, response));
     application.#server.listen(0, '127.0.0.1');
     await once(application.#server, 'listening');
     application.provider = application.makeProvider();
+    application.provider.clientMetadataUrl = document;
+    if (clientId) application.provider.saveClientInformation({ client_id: clientId, client_secret: clientSecret });
     return application;
   }
 
@@ -85,7 +88,9 @@ export class Application {
       [`access token ${at}`, tokens.access_token],
       [`refresh token ${at}`, tokens.refresh_token],
     ]);
-    return [['the code verifier', this.provider.codeVerifier()], ...ofTokens];
+    const { client_secret: secret } = this.provider.clientInformation();
+    const ofClient = secret ? [['the secret of the client', secret]] : [];
+    return [['the code verifier', this.provider.codeVerifier()], ...ofClient, ...ofTokens];
   }
 
   async close() {

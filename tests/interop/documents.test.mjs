@@ -101,8 +101,7 @@ describe('clients with a metadata document', { concurrency: 1 }, () => {
   });
 
   async function install(Kind) {
-    const client = await Kind.install();
-    client.provider.clientMetadataUrl = documents.clientId;
+    const client = await Kind.install({ document: documents.clientId });
     clients.push(client);
     return client;
   }

@@ -20,8 +20,9 @@ export async function makeSealingKey({ folder }) {
 
 /**
  * Start the doorman of `plan` in front of `upstream`. `under` is a command that runs it, such as valgrind;
- * `registration` a stanza of its configuration, `env` variables that it finds besides PATH.
- * Ready when its health listener says so.
+ * `registration` and `declared` (the clients) are stanzas of its configuration, `env` variables that it finds
+ * besides PATH. `state` is `memory`, `dir`, or a Redis that runs (redis.mjs).
+ * Ready when its health listener says so. Once it is stopped or killed, it can be `startAgain`.
  */
 export async function startDoorman({
   plan,
@@ -31,9 +32,11 @@ export async function startDoorman({
   sealingKey,
   accessTtl = '1h',
   scopes = [],
+  state = 'memory',
   logLevel = 'debug',
   under = [],
   registration = {},
+  declared = [],
   env = {},
 }) {
   const name = `doorman-${plan.port}`;
@@ -64,17 +67,35 @@ sealing_keys:
   - { file: ${sealingKey} }
 tokens: { access_ttl: ${accessTtl} }
 registration: ${JSON.stringify(registration)}
+clients: ${JSON.stringify(declared)}
+state: ${JSON.stringify(stateStanza(state, `${folder}/${name}.state`))}
 `,
   );
 
   const binary = process.env.MCP_DOORMAN_BIN;
   if (!binary) throw new Error('MCP_DOORMAN_BIN does not say where mcp-doorman is');
-  const doorman = start(name, [...under, binary, 'serve', '--config', config], {
-    env: { PATH: process.env.PATH, ...env },
-    log: `${folder}/${name}.log`,
-  });
-  const ready = async () => (await fetch(`http://127.0.0.1:${plan.healthPort}/readyz`)).status === 200;
-  await until(`${name} is ready`, ready, { process: doorman });
+  const lives = [];
+  const startAgain = async () => {
+    const doorman = start(name, [...under, binary, 'serve', '--config', config], {
+      env: { PATH: process.env.PATH, ...env },
+      log: `${folder}/${name}.log`,
+    });
+    lives.push(doorman);
+    const ready = async () => (await fetch(`http://127.0.0.1:${plan.healthPort}/readyz`)).status === 200;
+    await until(`${name} is ready`, ready, { process: doorman });
+  };
+  await startAgain();
 
-  return { ...plan, pid: doorman.pid, log: doorman.output, stop: doorman.stop };
+  return {
+    ...plan,
+    log: () => lives.map((doorman) => doorman.output()).join(''),
+    stop: () => lives.at(-1).stop(),
+    kill: () => lives.at(-1).kill(),
+    startAgain,
+  };
+}
+
+function stateStanza(state, dir) {
+  if (state === 'memory') return state;
+  return state === 'dir' ? { dir } : { redis: { address: state.address } };
 }

@@ -5,12 +5,22 @@ import { fileURLToPath } from 'node:url';
 import { makeSealingKey, planDoorman, startDoorman } from './doorman.mjs';
 import { startEverything } from './everything.mjs';
 import { startIdp } from './idp.mjs';
+import { startRedis } from './redis.mjs';
+import { startReplicas } from './replicas.mjs';
+
+/** Where logins can be kept, and the settings of a house that does. */
+export const STATES = [
+  { name: 'memory', settings: { state: 'memory' } },
+  { name: 'a file', settings: { state: 'dir' } },
+  { name: 'Redis, with three replicas', settings: { state: 'redis', replicas: 3 } },
+];
 
 /**
  * Start a house with `doors` doormen. They share the MCP server, which `startUpstream` starts, the IdP and the
- * sealing key.
+ * sealing key. Their `state` is `memory`, `dir` (one each) or `redis` (one for all).
+ * With `replicas`, each of them is that many behind one address.
  */
-export async function startHouse({ doors = 1, startUpstream = startEverything, ...settings } = {}) {
+export async function startHouse({ doors = 1, startUpstream = startEverything, state, replicas, ...settings } = {}) {
   const folder = await makeFolder();
   const plans = [];
   while (plans.length < doors) plans.push(await planDoorman());
@@ -20,13 +30,15 @@ export async function startHouse({ doors = 1, startUpstream = startEverything, .
   try {
     const idp = keep(await startIdp({ redirectUris: plans.map(({ callback }) => callback) }));
     const upstream = keep(await startUpstream({ folder }));
+    const redis = state === 'redis' ? keep(await startRedis({ folder })) : undefined;
     const doormen = [];
+    const shared = { folder, idp, upstream: upstream.url, sealingKey, state: redis ?? state, ...settings };
     for (const plan of plans) {
-      const settled = { plan, folder, idp, upstream: upstream.url, sealingKey, ...settings };
-      doormen.push(keep(await startDoorman(settled)));
+      const settled = { plan, ...shared };
+      doormen.push(keep(await (replicas ? startReplicas({ count: replicas, ...settled }) : startDoorman(settled))));
     }
     const doorman = doormen[0];
-    return { folder, idp, upstream, sealingKey, doormen, doorman, stop: () => stopAll(started) };
+    return { folder, idp, upstream, sealingKey, redis, doormen, doorman, stop: () => stopAll(started) };
   } catch (error) {
     await stopAll(started);
     throw error;

@@ -12,14 +12,17 @@ export const BOB = person('bob', ['interns']);
 
 /**
  * Start the IdP on a free port. `redirectUris` are those of the client, `clientId` and `clientSecret` its
- * credentials. `issued` collects every token handed out, for the search in doorman's log.
+ * credentials. `issued` collects every token handed out, for the search in doorman's log. Once it is stopped, it
+ * can be `startAgain`, and still knows who was logging in, as an IdP with a database does.
  */
 export async function startIdp({ redirectUris }) {
-  const server = http.createServer();
+  // Node closes what was idle for 5 s, even if a request has come since that it had no time to read.
+  const server = http.createServer({ keepAliveTimeout: 60_000 });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
 
-  const issuer = `http://127.0.0.1:${server.address().port}`;
+  const { port } = server.address();
+  const issuer = `http://127.0.0.1:${port}`;
   const clientId = 'mcp-doorman';
   const clientSecret = random();
   const issued = [];
@@ -76,6 +79,10 @@ export async function startIdp({ redirectUris }) {
       server.closeAllConnections();
       server.close();
       await once(server, 'close');
+    },
+    async startAgain() {
+      server.listen(port, '127.0.0.1');
+      await once(server, 'listening');
     },
   };
 }

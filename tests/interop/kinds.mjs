@@ -1,5 +1,5 @@
-// The kinds of clients that live through life.mjs. A kind has a `name` and `install({ folder })`, which gives
-// one installation of the client, with
+// The kinds of clients that live through life.mjs. A kind has a `name` and `install({ folder, credentials })`,
+// which gives one installation of the client, with
 //
 //   connect(resource, open)          connect. `open(page)` has a person log in there, and resolves when the
 //                                    browser is back; it is called if, and only if, somebody has to.
@@ -9,6 +9,9 @@
 //   disconnect()                     end the connection, and keep the credentials
 //   close()                          stop whatever is still running
 //   secrets()                        what no log may tell, as `[what it is, the secret]`
+//
+// It registers itself unless `credentials` are those of registrations.mjs: a `clientId`, perhaps a `clientSecret`,
+// or the URL of a `document`.
 //
 // A client that is a program of its own is one of these too: see mcp_remote.mjs.
 import { Application } from './client.mjs';
@@ -23,11 +26,11 @@ export const MCP_REMOTE = mcpRemote('mcp-remote', []);
 export const MCP_REMOTE_PROBING = mcpRemote('mcp-remote --protocol auto', ['--protocol', 'auto']);
 
 function withSdk(name, Kind) {
-  return { name, install: async () => new SdkClient(await Kind.install()) };
+  return { name, install: async ({ credentials }) => new SdkClient(await Kind.install(credentials)) };
 }
 
 function mcpRemote(name, flags) {
-  return { name, install: ({ folder }) => McpRemote.install({ folder, flags }) };
+  return { name, install: ({ folder, credentials }) => McpRemote.install({ folder, flags, credentials }) };
 }
 
 /** An `Application`, in the words above. */

@@ -4,29 +4,32 @@ import { after, before, describe, it } from 'node:test';
 
 import { Person } from './person.mjs';
 import { until } from './processes.mjs';
+import { BY_ITSELF } from './registrations.mjs';
 
 /**
  * Have a client of `kind` live in the house that `enter` returns, with the tools `echo`, which answers "Echo: …"
- * to its `message`, and `long`: `{ name, input, steps }`. Who was there is added to `clients` and `people`.
+ * to its `message`, and `long`: `{ name, input, steps }`. It is known in a `way` of registrations.mjs, where the
+ * house has `documents` if need be. Who was there is added to `clients` and `people`.
  */
-export function describeLife(kind, { enter, long, clients, people }) {
-  describe(kind.name, { concurrency: 1 }, () => {
+export function describeLife(kind, { enter, long, way = BY_ITSELF, clients, people }) {
+  describe(`${kind.name}, which ${way.name}`, { concurrency: 1 }, () => {
     const alice = new Person();
     const pages = [];
     let client;
+    let documents;
     let doorman;
     let end;
 
     before(async () => {
       const house = enter();
-      doorman = house.doorman;
-      client = await kind.install({ folder: house.folder });
+      ({ documents, doorman } = house);
+      client = await kind.install({ folder: house.folder, credentials: way.credentials(documents) });
       clients.push(client);
       people.push(alice);
     });
     after(() => client?.close());
 
-    it('finds out where to log in, registers, and connects after the login', async () => {
+    it('finds out where to log in, and connects after that', async () => {
       await connect();
 
       assert.equal(pages.length, 1);
@@ -34,7 +37,7 @@ export function describeLife(kind, { enter, long, clients, people }) {
       assert.equal(pages[0].origin, doorman.issuer);
       assert.equal(asked.get('resource'), doorman.resource);
       assert.equal(asked.get('code_challenge_method'), 'S256');
-      assert.ok(asked.get('client_id'));
+      assert.ok(way.isKnownAs(asked.get('client_id'), documents), asked.get('client_id'));
       assert.equal(end.url.origin + end.url.pathname, asked.get('redirect_uri'));
       assert.equal(end.url.searchParams.get('iss'), doorman.issuer);
     });

@@ -8,7 +8,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 
 import { ABOUT } from './client.mjs';
-import { adopt } from './processes.mjs';
+import { adopt, freePort } from './processes.mjs';
 
 /** One installation, with a home of its own. A client in the words of kinds.mjs. */
 export class McpRemote {
@@ -17,10 +17,11 @@ export class McpRemote {
   #mcp;
   #secrets = new Map();
 
-  static async install({ folder, flags }) {
+  static async install({ folder, flags, credentials }) {
     const remote = new McpRemote();
     remote.#home = await mkdtemp(`${folder}/mcp-remote-`);
-    remote.#flags = flags;
+    if (credentials?.clientSecret) remote.#secrets.set(credentials.clientSecret, 'the secret of the client');
+    remote.#flags = [...(await flagsOf(credentials)), ...flags];
     await mkdir(remote.#bin);
     await writeFile(`${remote.#bin}/open`, '#!/bin/sh\n', { mode: 0o755 });
     return remote;
@@ -114,6 +115,18 @@ export class McpRemote {
     assert.equal(files.length, 1, `${part} is in one of ${files.join()}`);
     return readFile(`${this.#store}/${files[0]}`, 'utf8');
   }
+}
+
+/**
+ * It has a port for the redirect: the one that it would derive from the URL is the same for all of its kind, and among
+ * those that the system gives away. If that is taken when it comes back, it registers again.
+ */
+async function flagsOf({ clientId, clientSecret, document } = {}) {
+  const port = String(await freePort());
+  if (document) return [port, '--client-metadata-url', document];
+  if (!clientId) return [port];
+  const information = { client_id: clientId, client_secret: clientSecret };
+  return [port, '--static-oauth-client-info', JSON.stringify(information)];
 }
 
 const PROGRAM = fileURLToPath(new URL('./node_modules/mcp-remote/dist/proxy.js', import.meta.url));

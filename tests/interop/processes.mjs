@@ -18,7 +18,7 @@ export function start(name, [command, ...args], { env, log, ipc = false, input =
     env,
     stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe', ...(ipc ? ['ipc'] : [])],
   });
-  const file = createWriteStream(log);
+  const file = createWriteStream(log, { flags: 'a' });
   const exited = once(child, 'close');
   let output = '';
   let failure;
@@ -49,6 +49,8 @@ export function start(name, [command, ...args], { env, log, ipc = false, input =
       const how = failure?.message ?? child.exitCode ?? child.signalCode;
       throw new Gone(`${name} has ended (${how}):\n${output}`);
     },
+    /** Wait until it has ended by itself. */
+    ended: () => exited,
     /** Ask it to end; insist after ten seconds. Returns its exit code, `null` if a signal ended it. */
     async stop() {
       if (running.has(child)) {
@@ -58,6 +60,11 @@ export function start(name, [command, ...args], { env, log, ipc = false, input =
         clearTimeout(patience);
       }
       return child.exitCode;
+    },
+    /** End it as a fault of the machine would: it can neither finish nor tidy up. */
+    async kill() {
+      child.kill('SIGKILL');
+      await exited;
     },
   };
 }

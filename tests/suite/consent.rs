@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::client::{Client, metadata};
 use crate::support::doorman::{Doorman, HOST, HOUR, MINUTE, ORIGIN, REDIRECT, WEB_REDIRECT};
-use crate::support::exchange::Request;
+use crate::support::exchange::{Exchange, Request};
 use crate::support::fake_mcp_server::FakeMcpServer;
 
 /// MCP security best practices, "Confused Deputy Problem"
@@ -52,36 +52,90 @@ async fn the_page_cannot_be_framed_stored_or_scripted() {
     assert_eq!(page.header("x-content-type-options"), "nosniff");
 }
 
+/// `FastMCP` #3418. The same names are shown to a real browser by tests/interop.
 #[tokio::test]
 async fn what_a_client_says_of_itself_is_text_and_nothing_else() {
     let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let names: Vec<String> = serde_json::from_str(include_str!("../hostile_names.json")).unwrap();
+    let plain = tags(&page_of(&doorman, "Plain", REDIRECT).await.unwrap());
     let mut seen = 0;
 
-    for (name, must_not_be_there) in [
-        ("<script>alert(1)</script>", "<script"),
-        ("\"><img src=x onerror=alert(1)>", "<img"),
-        ("' onmouseover='alert(1)", "'alert(1)"),
-        ("{{ 7777 * 7777 }}-{% x %}", "60481729"),
-        ("Claude\u{202e}evil", "\u{202e}"),
-        ("Cla\u{200b}ude", "\u{200b}"),
-        ("a\u{0}b\u{1b}[31m", "\u{1b}"),
-    ] {
-        let mut named = metadata(REDIRECT);
-        named["client_name"] = json!(name);
-        let registered = doorman.register_with(&named).await;
-        if registered.status == 400 {
-            registered.assert_error(400, "invalid_client_metadata");
-            seen += 1;
-            continue;
-        }
-        let id = registered.json()["client_id"].as_str().unwrap().to_owned();
-        let client = Client { id, redirect_uri: REDIRECT.to_owned() };
-        let page = doorman.browser().open(&doorman.authorization(&client).url()).await;
-        assert!(!page.assert_page(200).text().contains(must_not_be_there), "{name}\n{page}");
+    for name in &names {
+        let Some(page) = page_of(&doorman, name, REDIRECT).await else { continue };
+        assert_eq!(tags(&page), plain, "{name} is more than text\n{page}");
+        let html = page.text();
+        let hidden = html.chars().find(|c| !c.is_ascii_graphic() && !"\n …＜＞".contains(*c));
+        assert_eq!(hidden, None, "{name}\n{page}");
+        // 7777 squared: what a template engine would make of it.
+        assert!(!html.contains("60481729"), "{name}\n{page}");
         seen += 1;
     }
 
-    assert_eq!(seen, 7);
+    assert!(names.len() >= 40 && seen >= 35, "{seen} of {}", names.len());
+}
+
+/// What is not shown can't lie, and what is not fetched can't tell who looks.
+#[tokio::test]
+async fn a_client_brings_no_picture_and_no_links() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let mut adorned = metadata(REDIRECT);
+    for member in ["logo_uri", "client_uri", "tos_uri", "policy_uri"] {
+        adorned[member] = json!("https://evil.example/x");
+    }
+    adorned["software_id"] = json!("evil.example");
+    let registered = doorman.register_with(&adorned).await;
+    let id = registered.assert_status(201).json()["client_id"].as_str().unwrap().to_owned();
+    let client = Client { id, redirect_uri: REDIRECT.to_owned() };
+    let authorization = doorman.authorization(&client).with("scope", "evil.example");
+
+    let page = doorman.browser().open(&authorization.with("state", "evil.example").url()).await;
+
+    page.assert_page(200);
+    assert!(!page.text().contains("evil.example"), "\n{page}");
+    assert!(!page.text().contains("<a "), "\n{page}");
+}
+
+/// MCP security best practices, "Localhost Redirect URI Risks"
+#[tokio::test]
+async fn the_page_warns_where_any_program_could_be_asking() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let own_computer = "The answer goes to a program on your own computer";
+    let mut seen = 0;
+
+    for (redirect_uri, destination, warns) in [
+        (REDIRECT, "127.0.0.1:33418", true),
+        ("http://localhost:8/cb", "localhost:8", true),
+        ("cursor://host/callback", "cursor", true),
+        (WEB_REDIRECT, "client.example.com", false),
+    ] {
+        let client = doorman.register_at(redirect_uri).await;
+        let page = doorman.browser().open(&doorman.authorization(&client).url()).await;
+        let html = page.shown();
+        assert_eq!(html.contains(own_computer), warns, "{redirect_uri}\n{page}");
+        assert!(html.contains(&format!("<strong>{destination}</strong>")), "\n{page}");
+        seen += 1;
+    }
+
+    assert_eq!(seen, 4);
+}
+
+#[tokio::test]
+async fn the_page_says_that_nobody_vouches_for_the_name_and_since_when() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let client = doorman.register().await;
+    let mut seen = 0;
+
+    for (later, ago) in
+        [(0, "just now"), (1, "a minute ago"), (4, "5 minutes ago"), (175, "3 hours ago")]
+    {
+        doorman.later(later * MINUTE);
+        let page = doorman.browser().open(&doorman.authorization(&client).url()).await;
+        let told = format!("(unverified name, registered {ago})");
+        assert!(page.shown().contains(&told), "no {told}\n{page}");
+        seen += 1;
+    }
+
+    assert_eq!(seen, 4);
 }
 
 /// RFC 6749 §4.1.2.1; RFC 9207 §2
@@ -279,21 +333,24 @@ async fn two_tabs_of_one_browser_do_not_disturb_each_other() {
     assert_ne!(landed_first.code(), landed_second.code());
 }
 
-/// Any program on the machine can use a loopback redirect, so a remembered consent proves nothing.
+/// A double submission of two tabs, in the other order.
 #[tokio::test]
-async fn a_second_login_is_asked_about_again() {
+async fn two_tabs_may_be_answered_in_any_order() {
     let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
-    let mut seen = 0;
+    let client = doorman.register().await;
+    let (one, two) = (doorman.authorization(&client), doorman.authorization(&client));
+    let browser = doorman.browser();
+    let first = browser.open(&one.url()).await;
+    let second = browser.open(&two.url()).await;
 
-    for redirect_uri in [REDIRECT, WEB_REDIRECT] {
-        let login = doorman.log_in_with(doorman.register_at(redirect_uri).await).await;
-        let again = doorman.authorization(&login.client).url();
-        let page = login.browser.open(&again).await;
-        assert!(page.form().decisions.contains(&"approve".to_owned()), "\n{page}");
-        seen += 1;
-    }
+    let to_idp_second = browser.approve(&second).await.location();
+    let landed_second = browser.open(to_idp_second.as_str()).await.landing();
+    let to_idp_first = browser.approve(&first).await.location();
+    let landed_first = browser.open(to_idp_first.as_str()).await.landing();
 
-    assert_eq!(seen, 2);
+    assert_eq!(landed_first.parameter("state"), Some(one.state));
+    assert_eq!(landed_second.parameter("state"), Some(two.state));
+    assert_ne!(landed_first.code(), landed_second.code());
 }
 
 /// OpenID Connect Core §3.1.2.1: `none` forbids pages, and without one nobody logs in here
@@ -354,4 +411,27 @@ fn changed(text: &str) -> String {
     let middle = text.len() / 2;
     let replacement = if text[middle..].starts_with('A') { "B" } else { "A" };
     format!("{}{replacement}{}", &text[..middle], &text[middle + 1..])
+}
+
+/// The consent page of a client of that name; `None` if it may not be registered.
+async fn page_of(doorman: &Doorman, name: &str, redirect_uri: &str) -> Option<Exchange> {
+    let mut named = metadata(redirect_uri);
+    named["client_name"] = json!(name);
+    let registered = doorman.register_with(&named).await;
+    if registered.status == 400 {
+        registered.assert_error(400, "invalid_client_metadata");
+        return None;
+    }
+    let id = registered.json()["client_id"].as_str().unwrap().to_owned();
+    let client = Client { id, redirect_uri: redirect_uri.to_owned() };
+    let page = doorman.browser().open(&doorman.authorization(&client).url()).await;
+    page.assert_page(200);
+    Some(page)
+}
+
+/// Every tag of the page, but for the ticket in it. In HTML a `<` begins one, whatever is meant.
+fn tags(page: &Exchange) -> Vec<String> {
+    let ticket = &page.form().hidden[0].1;
+    let html = page.text().replace(ticket.as_str(), "");
+    html.split('<').skip(1).map(|tag| tag.split('>').next().unwrap().to_owned()).collect()
 }

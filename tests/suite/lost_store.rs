@@ -213,8 +213,11 @@ async fn a_loss_lengthens_no_grant() {
     login.tokens = refresh(&doorman, &login).await.tokens();
     doorman.later(HOUR + SECOND);
     let doorman = lose_the_store(doorman).await;
+    let asked = doorman.idp().refreshes();
 
     refresh(&doorman, &login).await.assert_error(400, "invalid_grant");
+
+    assert_eq!(doorman.idp().refreshes(), asked);
 }
 
 /// Parallel refreshes after a loss: the IdP's token is spent once.

@@ -101,6 +101,7 @@ fn find(server: &AuthorizationServer, client_id: &str) -> Option<Client> {
         return server.documents.recognize(client_id);
     }
     declared::find(&server.declared, client_id)
+        .or_else(|| server.service_account(client_id).map(|account| Client::from(&account.client)))
         .or_else(|| registered::open(&server.ring, &server.registration, client_id))
 }
 

@@ -25,19 +25,20 @@ use crate::secret;
 
 pub(super) fn check(
     field: Field<Vec<RawClient>>,
+    ids: &mut Vec<Typed<String>>,
     reading: &mut Reading,
 ) -> Result<Vec<DeclaredClient>, Reported> {
     let Some(list) = field.optional()? else { return Ok(Vec::new()) };
-    let mut ids = Vec::new();
-    let clients: Vec<_> =
-        list.value.into_iter().map(|raw| client(raw, &mut ids, reading)).collect();
+    let clients: Vec<_> = list.value.into_iter().map(|raw| client(raw, ids, reading)).collect();
     clients.into_iter().collect()
 }
 
 /// A scope that no resource offers can only be misspelled.
 pub(super) fn scopes_are_offered(raw: &RawConfig, reading: &mut Reading) -> Result<(), Reported> {
-    let (Field::Given(clients), Field::Given(resources)) = (&raw.clients, &raw.resources.0) else {
-        return Ok(());
+    let Field::Given(resources) = &raw.resources.0 else { return Ok(()) };
+    let clients = match &raw.clients {
+        Field::Given(clients) => clients.value.as_slice(),
+        Field::LeftOut(_) | Field::Mistyped(_) => &[],
     };
     let given = |field: &Field<Vec<Typed<String>>>| match field {
         Field::Given(scopes) => scopes.value.clone(),
@@ -45,7 +46,13 @@ pub(super) fn scopes_are_offered(raw: &RawConfig, reading: &mut Reading) -> Resu
     };
     let offered: Vec<_> = resources.value.iter().flat_map(|raw| given(&raw.scopes)).collect();
     let mut result = Ok(());
-    for scope in clients.value.iter().flat_map(|raw| given(&raw.scopes)) {
+    let accounts = match &raw.service_accounts {
+        Field::Given(accounts) => accounts.value.as_slice(),
+        Field::LeftOut(_) | Field::Mistyped(_) => &[],
+    };
+    let of_clients = clients.iter().flat_map(|raw| given(&raw.scopes));
+    let of_accounts = accounts.iter().flat_map(|raw| given(&raw.scopes));
+    for scope in of_clients.chain(of_accounts) {
         let is_offered = offered.iter().any(|offered| offered.value == scope.value);
         if is_scope_name(&scope.value) && !is_offered {
             result = Err(reading.tell(scope.problem(
@@ -82,7 +89,7 @@ fn client(
     })
 }
 
-fn id(
+pub(super) fn id(
     field: Required<String>,
     earlier: &mut Vec<Typed<String>>,
     reading: &mut Reading,
@@ -182,7 +189,7 @@ fn redirect_uri(
     Err(reading.tell(typed.problem(reason.to_string(), fix)))
 }
 
-fn authentication(
+pub(super) fn authentication(
     secret: Field<SecretSource>,
     keys: Field<String>,
     reading: &mut Reading,
@@ -240,7 +247,7 @@ fn by_keys(file: &Typed<String>, reading: &mut Reading) -> Result<Authentication
     }
 }
 
-fn scopes(
+pub(super) fn scopes(
     field: Field<Vec<Typed<String>>>,
     reading: &mut Reading,
 ) -> Result<Option<Scopes>, Reported> {

@@ -5,6 +5,7 @@ mod admin;
 mod choice;
 mod clients;
 mod documents;
+mod duration;
 mod identity_headers;
 mod idp;
 mod listen;
@@ -14,7 +15,9 @@ mod registration;
 mod resources;
 mod sealing_keys;
 mod secret;
+mod service_accounts;
 mod state;
+mod streams;
 mod tokens;
 
 use std::num::NonZeroUsize;
@@ -43,8 +46,12 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let sealing_keys = sealing_keys::check(raw.sealing_keys, reading);
     let state = state::check(raw.state, reading);
     let tokens = tokens::check(raw.tokens, reading);
+    let streams = streams::check(raw.streams, reading);
     let registration = registration::check(raw.registration, reading);
-    let clients = clients::check(raw.clients, reading);
+    let mut ids = Vec::new();
+    let clients = clients::check(raw.clients, &mut ids, reading);
+    let served = public.as_ref().map_or(&[][..], |(_, resources)| resources);
+    let service_accounts = service_accounts::check(raw.service_accounts, &mut ids, served, reading);
     let identity_headers = identity_headers::check(raw.identity_headers, reading);
     let allowed_origins = origins::check(raw.allowed_origins, reading);
     let trusted_proxies = proxies::check(raw.trusted_proxies, reading);
@@ -63,8 +70,10 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
         sealing_keys: sealing_keys?,
         state: state?,
         tokens: tokens?,
+        streams: streams?,
         registration: registration?,
         clients: clients?,
+        service_accounts: service_accounts?,
         identity_headers: identity_headers?,
         allowed_origins: allowed_origins?,
         trusted_proxies: trusted_proxies?,

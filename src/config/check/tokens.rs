@@ -1,11 +1,11 @@
 //! `tokens:` how long they last.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use chrono::DateTime;
 
 use crate::clock::Timestamp;
+use crate::config::check::duration::within;
 use crate::config::field::Field;
 use crate::config::problem::Reported;
 use crate::config::raw::tokens::RawTokens;
@@ -54,21 +54,6 @@ fn not_before(field: Field<String>, reading: &mut Reading) -> Result<Timestamp, 
             "write it as in 2026-11-21T09:30:00Z, with Z or an offset like +01:00 at the end",
         ))),
     }
-}
-
-fn within(
-    field: Field<Duration>,
-    default: Duration,
-    range: RangeInclusive<Duration>,
-    fix: &str,
-    reading: &mut Reading,
-) -> Result<Duration, Reported> {
-    let Some(typed) = field.optional()? else { return Ok(default) };
-    if range.contains(&typed.value) {
-        return Ok(typed.value);
-    }
-    let reason = if typed.value < *range.start() { "is too short" } else { "is too long" };
-    Err(reading.tell(typed.problem(reason, fix)))
 }
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -84,10 +84,10 @@ fn schema() -> Schema {
     schema::with(schema::stanza(read), one_proof)
 }
 
-const AT_LEAST_ONE: Form<Vec<Typed<String>>> =
+pub(super) const AT_LEAST_ONE: Form<Vec<Typed<String>>> =
     Form::new(values::texts, || schema::at_least_one(&schema::text()));
 
-const KEYS: Form<String> = Form::new(read_keys, || schema::stanza(read_source));
+pub(super) const KEYS: Form<String> = Form::new(read_keys, || schema::stanza(read_source));
 
 fn read_keys(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typed<String>, Reported> {
     let source = Stanza::read(spot.clone(), node, read_source, reading);

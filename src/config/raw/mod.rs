@@ -8,7 +8,9 @@ pub(super) mod log;
 pub(super) mod registration;
 pub(super) mod resource;
 pub(super) mod secret;
+pub(super) mod service_account;
 pub(super) mod state;
+pub(super) mod streams;
 pub(super) mod tokens;
 
 use std::num::NonZeroUsize;
@@ -25,7 +27,9 @@ use crate::config::raw::log::RawLog;
 use crate::config::raw::registration::RawRegistration;
 use crate::config::raw::resource::{RESOURCES, RawResource};
 use crate::config::raw::secret::{SECRETS, SecretSource};
+use crate::config::raw::service_account::{RawServiceAccount, SERVICE_ACCOUNTS};
 use crate::config::raw::state::{RawState, STATE};
+use crate::config::raw::streams::RawStreams;
 use crate::config::raw::tokens::RawTokens;
 use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
@@ -44,8 +48,10 @@ pub(super) struct RawConfig {
     pub sealing_keys: Required<Vec<Typed<SecretSource>>>,
     pub state: Field<RawState>,
     pub tokens: RawTokens,
+    pub streams: RawStreams,
     pub registration: RawRegistration,
     pub clients: Field<Vec<RawClient>>,
+    pub service_accounts: Field<Vec<RawServiceAccount>>,
     pub identity_headers: RawIdentityHeaders,
     pub allowed_origins: Field<Vec<Typed<String>>>,
     pub trusted_proxies: Field<Vec<Typed<String>>>,
@@ -94,6 +100,12 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             reading,
         ),
         tokens: root.stanza("tokens", "How long tokens last.", tokens::read, reading),
+        streams: root.stanza(
+            "streams",
+            "How long answers outlive the access tokens that they were asked for with.",
+            streams::read,
+            reading,
+        ),
         registration: root.stanza(
             "registration",
             "Which clients may become known here.",
@@ -104,6 +116,12 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             "clients",
             "MCP clients that you set up, for those that ask people for a client id.",
             CLIENTS.by_default(|| json!([])),
+            reading,
+        ),
+        service_accounts: root.ask(
+            "service_accounts",
+            "Machines that get tokens for themselves, with nobody signing in (grant_type=client_credentials).",
+            SERVICE_ACCOUNTS.by_default(|| json!([])),
             reading,
         ),
         identity_headers: root.stanza(

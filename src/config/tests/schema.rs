@@ -267,7 +267,8 @@ fn the_example_names_its_schema() {
 }
 
 /// One more key at the end of a file.
-const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.example/cb] }]";
+const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.example/cb] }]\n\
+    service_accounts: [{ id: b, secret: { insecure_inline: 0123456789abcdef0123456789 } }]";
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
 const FOR_CHECK_ONLY: [&str; 61] = [

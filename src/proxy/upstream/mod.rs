@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::policy::{Admitted, Resource};
 use crate::proxy::odd_answers::OddAnswers;
+use crate::proxy::streams::WorkerStreams;
 use crate::telemetry::causes;
 use crate::wire::UpstreamUrl;
 
@@ -23,6 +24,7 @@ use crate::wire::UpstreamUrl;
 pub struct Upstream {
     client: Client<HttpConnector, Incoming>,
     pub(super) odd_answers: Arc<OddAnswers>,
+    pub(super) streams: WorkerStreams,
 }
 
 /// Why there is no answer from the upstream.
@@ -42,8 +44,8 @@ pub enum UpstreamFault {
 }
 
 impl Upstream {
-    /// `odd_answers` is what all workers have told.
-    pub fn new(odd_answers: Arc<OddAnswers>) -> Self {
+    /// `odd_answers` is what all workers have told, `streams` what this one has under way.
+    pub fn new(odd_answers: Arc<OddAnswers>, streams: WorkerStreams) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT));
         connector.set_nodelay(true);
@@ -52,7 +54,7 @@ impl Upstream {
             .pool_idle_timeout(Duration::from_mins(1))
             .timer(TokioTimer::new())
             .build(connector);
-        Self { client, odd_answers }
+        Self { client, odd_answers, streams }
     }
 
     /// Send `request` to the upstream of the resource that `permit` is for, whatever its URI named. The
@@ -140,6 +142,7 @@ mod tests {
             None,
             UpstreamUrl::parse(upstream).unwrap(),
             Access::Anyone,
+            Vec::new(),
             Scopes::default(),
         );
         target(&judged.parse().unwrap(), &resource).map(|uri| uri.to_string())

@@ -1,11 +1,12 @@
 //! Opening the file: made if missing, refused if it is another process' or damaged, never silently empty.
 
 use std::error::Error;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process;
 
 use redb::Database;
 
@@ -47,6 +48,34 @@ pub fn prepare(dir: &Path) -> Result<PathBuf, OpenFault> {
 }
 
 pub fn database(path: &Path, now: Timestamp, health: &Health) -> Result<Database, OpenFault> {
+    if !path.try_exists().map_err(|fault| OpenFault::File { path: path.to_owned(), fault })? {
+        return begun(path, now, health);
+    }
+    opened(path, now, health)
+}
+
+/// A process that dies while it makes the file leaves nothing under its name.
+fn begun(path: &Path, now: Timestamp, health: &Health) -> Result<Database, OpenFault> {
+    let unfinished = path.with_extension(format!("unfinished-{}", process::id()));
+    let failed = |fault| OpenFault::File { path: path.to_owned(), fault };
+    match fs::remove_file(&unfinished) {
+        Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(failed(fault)),
+        Ok(()) | Err(_) => {}
+    }
+    drop(opened(&unfinished, now, health)?);
+    // Unlike a rename, this never takes the place of what another process made meanwhile.
+    match fs::hard_link(&unfinished, path) {
+        Err(fault) if fault.kind() != io::ErrorKind::AlreadyExists => return Err(failed(fault)),
+        Ok(()) | Err(_) => {}
+    }
+    fs::remove_file(&unfinished).map_err(failed)?;
+    if let Some(dir) = path.parent() {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    }
+    opened(path, now, health)
+}
+
+fn opened(path: &Path, now: Timestamp, health: &Health) -> Result<Database, OpenFault> {
     let file = file(path).map_err(|fault| OpenFault::File { path: path.to_owned(), fault })?;
     let damaged = |what: String| OpenFault::Damaged { path: path.to_owned(), what };
     let Some(file) = file else { return Err(damaged("it is empty".to_owned())) };
@@ -72,12 +101,7 @@ fn file(path: &Path) -> io::Result<Option<File>> {
     let mut how = OpenOptions::new();
     how.read(true).write(true).mode(0o600);
     match how.clone().create_new(true).open(path) {
-        Ok(file) => {
-            if let Some(dir) = path.parent() {
-                File::open(dir)?.sync_all()?;
-            }
-            Ok(Some(file))
-        }
+        Ok(file) => Ok(Some(file)),
         Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => {
             let file = how.open(path)?;
             let is_empty = file.metadata()?.len() == 0;

@@ -106,6 +106,20 @@ async fn only_its_owner_may_read_it() {
     drop(store);
 }
 
+/// A process was killed while it made the file.
+#[tokio::test]
+async fn what_was_left_half_made_is_no_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = dir.path().join(format!("state.unfinished-{}", std::process::id()));
+    fs::write(&left, "half").unwrap();
+    fs::write(dir.path().join("state.unfinished-0"), "another's").unwrap();
+
+    let store = open(&dir, &clock());
+
+    store.put(&key("k"), "v".to_owned(), SOON).await.unwrap();
+    assert!(!left.exists());
+}
+
 #[tokio::test]
 async fn a_second_process_is_refused() {
     let dir = tempfile::tempdir().unwrap();

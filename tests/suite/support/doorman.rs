@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
 use mcp_doorman::app::{self, Running, StartFault, Surroundings};
 use mcp_doorman::authorization_server::RegistrationSettings;
-use mcp_doorman::authorization_server::clients::declared::DeclaredClient;
+use mcp_doorman::authorization_server::clients::declared::{DeclaredClient, ServiceAccount};
 use mcp_doorman::authorization_server::clients::document::{DocumentSettings, Support};
 use mcp_doorman::chance::Chance;
 use mcp_doorman::clock::{Clock, ManualClock, Timestamp};
@@ -19,7 +19,7 @@ use mcp_doorman::idp::{ClientAuthentication, IdpSettings};
 use mcp_doorman::oauth::{PublicUrl, Scopes};
 use mcp_doorman::outbound::Internet;
 use mcp_doorman::policy::{Access, AccessEntry};
-use mcp_doorman::proxy::IdentityHeaders;
+use mcp_doorman::proxy::{IdentityHeaders, StreamSettings};
 use mcp_doorman::seal::KeyMaterial;
 use mcp_doorman::secret::Secret;
 use mcp_doorman::server::ListenAddress;
@@ -78,6 +78,7 @@ pub struct Builder {
     registration: RegistrationSettings,
     internet: Internet,
     clients: Vec<DeclaredClient>,
+    service_accounts: Vec<ServiceAccount>,
     client_authentication: ClientAuthentication,
     user_key: &'static str,
     log_level: LogLevel,
@@ -140,6 +141,7 @@ impl Doorman {
             },
             internet: no_internet(),
             clients: Vec::new(),
+            service_accounts: Vec::new(),
             client_authentication: ClientAuthentication::Basic,
             user_key: "sub",
             log_level: LogLevel::Debug,
@@ -169,6 +171,21 @@ impl Doorman {
 
     pub fn later(&self, by: Duration) {
         self.clock.advance(by);
+    }
+
+    /// How many answers of the MCP server are under way.
+    pub fn open_answers(&self) -> usize {
+        self.running.open_answers()
+    }
+
+    /// Wait until that many answers are under way.
+    pub async fn until_open_answers(&self, count: usize) {
+        let counted = async {
+            while self.open_answers() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(&format!("{count} answers under way"), counted).await;
     }
 
     /// The public listener, as the ingress sees it.
@@ -306,7 +323,7 @@ impl Doorman {
         // Its threads may still be holding the file of its state.
         let start = async {
             loop {
-                match app::start(config.clone(), surroundings.clone()).await {
+                match Box::pin(app::start(config.clone(), surroundings.clone())).await {
                     Err(StartFault::State(StateFault::File(OpenFault::InUse { .. }))) => {
                         tokio::task::yield_now().await;
                     }
@@ -435,7 +452,9 @@ impl Builder {
             .with_file("/key", encoded_key("of no deployment"))
             .with_file("/jwks.json", keys.to_string());
         let config = config::load(Path::new("/config.yaml"), &environment);
-        self.clients.extend(config.unwrap_or_else(|problems| panic!("{problems}")).clients);
+        let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+        self.clients.extend(config.clients);
+        self.service_accounts.extend(config.service_accounts);
         self
     }
 
@@ -464,6 +483,11 @@ impl Builder {
     /// Operators may ask there.
     pub fn admin_socket(mut self, path: &Path) -> Self {
         self.admin_socket = Some(path.to_owned());
+        self
+    }
+
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = count;
         self
     }
 
@@ -548,8 +572,10 @@ impl Builder {
             sealing_keys: self.keys.clone(),
             state: self.state.clone(),
             tokens: self.lifetimes,
+            streams: StreamSettings { listening_grace: MINUTE, running_grace: 10 * MINUTE },
             registration: self.registration.clone(),
             clients: self.clients.clone(),
+            service_accounts: self.service_accounts.clone(),
             identity_headers: IdentityHeaders {
                 user: HeaderName::from_static("x-forwarded-user"),
                 email: HeaderName::from_static("x-forwarded-email"),

@@ -1,0 +1,233 @@
+//! Answers obey the grant that they are given by: they are cut when it ends, and do not outlive their access
+//! token by long. Begun by `forward`; each worker looks over its own once a second.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, Method, Request};
+use hyper::body::{Body as _, Incoming};
+use tokio::time::sleep;
+
+use crate::clock::{Clock, Timestamp};
+use crate::grants::{GrantId, Revocations};
+use crate::token::VerifiedToken;
+use crate::wire::{AwaitedAnswer, Body, End, Lease, OpenAnswers};
+
+/// How long answers outlive the access token that they were asked for with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// Of a stream that only listens. Then it ends, and clients open it anew.
+    pub listening_grace: Duration,
+    /// Of every other answer, how much longer than `listening_grace`. Then it is cut.
+    pub running_grace: Duration,
+}
+
+/// What ends answers that are under way, whichever worker has them.
+#[derive(Debug)]
+pub struct Streams {
+    settings: StreamSettings,
+    revocations: Arc<Revocations>,
+    clock: Clock,
+    workers: Mutex<Vec<OpenAnswers>>,
+}
+
+/// The answers that one worker has under way.
+#[derive(Clone, Debug)]
+pub struct WorkerStreams {
+    all: Arc<Streams>,
+    open: OpenAnswers,
+}
+
+/// An answer that is awaited, and what it will be.
+#[derive(Debug)]
+pub struct Awaited {
+    answer: AwaitedAnswer,
+    expires: Timestamp,
+    asks_to_listen: bool,
+}
+
+impl Streams {
+    pub fn new(settings: StreamSettings, revocations: Arc<Revocations>, clock: Clock) -> Self {
+        Self { settings, revocations, clock, workers: Mutex::default() }
+    }
+
+    /// For one more worker.
+    pub fn of_worker(self: &Arc<Self>) -> WorkerStreams {
+        let open = OpenAnswers::default();
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(open.clone());
+        WorkerStreams { all: Arc::clone(self), open }
+    }
+
+    /// How many answers are under way, those that are awaited included.
+    pub fn count(&self) -> usize {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.iter().map(OpenAnswers::count).sum()
+    }
+
+    /// When answers end whose token expires at `expires`: a stream that listens, and any other.
+    fn ends(&self, expires: Timestamp) -> (Timestamp, Timestamp) {
+        let listening = expires.after(self.settings.listening_grace);
+        (listening, listening.after(self.settings.running_grace))
+    }
+}
+
+impl WorkerStreams {
+    /// `request` is about to be sent, with `token`.
+    pub fn await_answer<B>(&self, token: &VerifiedToken, request: &Request<B>) -> Awaited {
+        let (grant, expires) = (token.facts().grant, token.facts().expires);
+        let (_, until) = self.all.ends(expires);
+        let lease = Lease { grant: grant.bytes(), until, then: End::Cut };
+        let answer = self.open.await_answer(lease);
+        Awaited { answer, expires, asks_to_listen: asks_to_listen(request) }
+    }
+
+    /// What was awaited is here.
+    pub fn carry(&self, awaited: Awaited, headers: &HeaderMap, body: Incoming) -> Body {
+        // Nothing more will come: there is nothing to end.
+        if body.is_end_stream() {
+            return Body::Empty;
+        }
+        let (listening, running) = self.all.ends(awaited.expires);
+        let (until, then) = if awaited.asks_to_listen && is_event_stream(headers) {
+            (listening, End::Clean)
+        } else {
+            (running, End::Cut)
+        };
+        Body::Upstream(awaited.answer.begin(body, until, then))
+    }
+
+    /// `sweep`, each second. One timer for all there are.
+    pub async fn keep_sweeping(self) {
+        loop {
+            sleep(PAUSE).await;
+            self.sweep();
+        }
+    }
+
+    /// End what may not go on.
+    fn sweep(&self) {
+        let now = self.all.clock.now();
+        let ended = self.open.end_those(|lease| {
+            if self.all.revocations.contains(GrantId::new(lease.grant)) {
+                return Some(End::Cut);
+            }
+            (lease.until <= now).then_some(lease.then)
+        });
+        for (lease, end) in ended {
+            let grant = GrantId::new(lease.grant);
+            match end {
+                End::Clean => tracing::debug!(grant_id = %grant, "stream ended: its token expired"),
+                End::Cut if lease.until <= now => {
+                    tracing::info!(grant_id = %grant, "answer cut: its token expired long ago");
+                }
+                End::Cut => tracing::info!(grant_id = %grant, "answer cut: its grant has ended"),
+            }
+        }
+    }
+}
+
+impl Awaited {
+    /// Wait until it may not be awaited any longer.
+    pub async fn ended(&self) {
+        self.answer.ended().await;
+    }
+}
+
+/// Not for the answer to a call, but for whatever the server may have to say: MCP 2025-03-26 to 2025-11-25
+/// "Listening for Messages from the Server", 2026-07-28 `subscriptions/listen`.
+fn asks_to_listen<B>(request: &Request<B>) -> bool {
+    match *request.method() {
+        Method::GET => true,
+        Method::POST => {
+            request.headers().get(&MCP_METHOD).is_some_and(|name| name == "subscriptions/listen")
+        }
+        _ => false,
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let essence = |value: &[u8]| {
+        let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
+        let essence = value.get(..end).unwrap_or_default().trim_ascii();
+        essence.eq_ignore_ascii_case(b"text/event-stream")
+    };
+    headers.get(CONTENT_TYPE).is_some_and(|value| essence(value.as_bytes()))
+}
+
+pub(super) const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
+/// What is ended here was ended within this before; learning it from another replica takes as long again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::grants::Grants;
+    use crate::grants::set_up::{GRANT, SetUp};
+    use crate::store::Cursor;
+
+    const OTHER: GrantId = GrantId::new([8; 16]);
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn worker(grants: &Grants, clock: &Clock) -> WorkerStreams {
+        let settings = StreamSettings { listening_grace: HOUR, running_grace: HOUR };
+        Arc::new(Streams::new(settings, grants.revocations(), clock.clone())).of_worker()
+    }
+
+    /// What waits is woken by it.
+    #[tokio::test]
+    async fn answers_of_a_grant_that_another_replica_ended_are_cut() {
+        let SetUp { grants: here, clock, .. } = SetUp::with_code(None).await;
+        let (there, clock) = (here.replica(), Clock::Manual(clock));
+        let streams = worker(&there, &clock);
+        let until = clock.now().after(HOUR);
+        let lease = |grant: GrantId| Lease { grant: grant.bytes(), until, then: End::Cut };
+        let cut = streams.open.await_answer(lease(GRANT));
+        let other = streams.open.await_answer(lease(OTHER));
+
+        here.end(GRANT).await.unwrap();
+        streams.sweep();
+        let before = tokio::select! { biased; () = cut.ended() => true, () = async {} => false };
+        there.follow_endings(Cursor::START).await.unwrap();
+        streams.sweep();
+
+        assert!(!before, "it was not known yet");
+        let is_cut = tokio::select! { biased; () = cut.ended() => true, () = async {} => false };
+        let is_other =
+            tokio::select! { biased; () = other.ended() => true, () = async {} => false };
+        assert_eq!((is_cut, is_other), (true, false));
+    }
+
+    #[test]
+    fn a_stream_listens_if_it_is_not_the_answer_to_a_call() {
+        let request = |method: &Method, name: Option<&'static str>| {
+            let mut request = Request::new(());
+            *request.method_mut() = method.clone();
+            if let Some(name) = name {
+                request.headers_mut().insert(MCP_METHOD, HeaderValue::from_static(name));
+            }
+            request
+        };
+        for (method, name, expected) in [
+            (Method::GET, None, true),
+            (Method::POST, Some("subscriptions/listen"), true),
+            (Method::POST, Some("tools/call"), false),
+            (Method::POST, None, false),
+            (Method::DELETE, Some("subscriptions/listen"), false),
+        ] {
+            assert_eq!(asks_to_listen(&request(&method, name)), expected, "{method} {name:?}");
+        }
+        for (value, expected) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream; charset=utf-8", true),
+            ("text/event-stream ;charset=utf-8", true),
+            ("text/event-streams", false),
+            ("application/json", false),
+        ] {
+            let headers = [(CONTENT_TYPE, HeaderValue::from_static(value))].into_iter().collect();
+            assert_eq!(is_event_stream(&headers), expected, "{value}");
+        }
+    }
+}

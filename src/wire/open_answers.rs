@@ -1,0 +1,194 @@
+//! Answers of upstreams that are under way, so that one can be ended from outside even while it is silent.
+//! Each worker has a list of its own; `proxy::streams` decides what ends.
+
+use std::future::poll_fn;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use slab::Slab;
+
+use crate::clock::Timestamp;
+use crate::wire::body::BodyFault;
+
+/// The answers that one worker has under way; clones share them. They stand in one piece of memory that is
+/// used again and again: a request allocates nothing to be in it.
+#[derive(Clone, Debug, Default)]
+pub struct OpenAnswers(Arc<Mutex<Slab<Entry>>>);
+
+/// What an answer is given by, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The id of the grant.
+    pub grant: [u8; 16],
+    pub until: Timestamp,
+    /// What happens at `until`.
+    pub then: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// As if the upstream had nothing more to say.
+    Clean,
+    /// So that it can't look complete.
+    Cut,
+}
+
+/// A request that is on its way to the upstream. Dropped, it is forgotten.
+#[derive(Debug)]
+pub struct AwaitedAnswer {
+    list: OpenAnswers,
+    key: usize,
+}
+
+/// The body of an upstream's answer, passed on as it comes. Dropped, it is forgotten.
+#[derive(Debug)]
+pub struct OpenAnswer(AwaitedAnswer);
+
+#[derive(Debug)]
+struct Entry {
+    lease: Lease,
+    state: State,
+    /// Of whoever waits for more.
+    waker: Option<Waker>,
+}
+
+/// The list has the body, not the connection: what the client does not read is not polled either, and its
+/// upstream must hear of the end all the same.
+#[derive(Debug)]
+enum State {
+    Awaited,
+    Coming(Incoming),
+    Ended(End),
+}
+
+impl OpenAnswers {
+    /// A request is about to be sent.
+    pub fn await_answer(&self, lease: Lease) -> AwaitedAnswer {
+        let key = self.lock().insert(Entry { lease, state: State::Awaited, waker: None });
+        AwaitedAnswer { list: self.clone(), key }
+    }
+
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// End those that `judge` has an end for. What was ended, once each.
+    pub fn end_those(&self, mut judge: impl FnMut(&Lease) -> Option<End>) -> Vec<(Lease, End)> {
+        let (mut ended, mut left) = (Vec::new(), Vec::new());
+        for (_, entry) in self.lock().iter_mut() {
+            if matches!(entry.state, State::Ended(_)) {
+                continue;
+            }
+            if let Some(end) = judge(&entry.lease) {
+                left.push((mem::replace(&mut entry.state, State::Ended(end)), entry.waker.take()));
+                ended.push((entry.lease, end));
+            }
+        }
+        // Only now, without the lock: whoever is woken or dropped may want it.
+        for (body, waker) in left {
+            // Closes the connection to the upstream, which tells it to stop.
+            drop(body);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+        ended
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slab<Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AwaitedAnswer {
+    /// Wait until it is ended from outside.
+    pub async fn ended(&self) {
+        poll_fn(|context| {
+            let mut list = self.list.lock();
+            match list.get_mut(self.key) {
+                Some(Entry { state: State::Awaited | State::Coming(_), waker, .. }) => {
+                    remember(waker, context);
+                    Poll::Pending
+                }
+                Some(Entry { state: State::Ended(_), .. }) | None => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+
+    /// The upstream answers with `body`, which may last until `until`.
+    pub fn begin(self, body: Incoming, until: Timestamp, then: End) -> OpenAnswer {
+        if let Some(entry) = self.list.lock().get_mut(self.key)
+            && matches!(entry.state, State::Awaited)
+        {
+            entry.lease = Lease { until, then, ..entry.lease };
+            entry.state = State::Coming(body);
+        }
+        OpenAnswer(self)
+    }
+}
+
+impl Drop for AwaitedAnswer {
+    fn drop(&mut self) {
+        let entry = self.list.lock().try_remove(self.key);
+        // Without the lock, as above.
+        drop(entry);
+    }
+}
+
+impl HttpBody for OpenAnswer {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let mut list = self.0.list.lock();
+        let Some(Entry { state, waker, .. }) = list.get_mut(self.0.key) else {
+            return Poll::Ready(Some(Err(BodyFault::Cut)));
+        };
+        match state {
+            State::Coming(body) => {
+                let frame = Pin::new(body).poll_frame(context).map_err(BodyFault::BrokeOff);
+                if frame.is_pending() {
+                    remember(waker, context);
+                }
+                frame
+            }
+            State::Ended(End::Clean) => Poll::Ready(None),
+            State::Ended(End::Cut) | State::Awaited => Poll::Ready(Some(Err(BodyFault::Cut))),
+        }
+    }
+
+    /// Never of one that was cut: whoever asks would take it for whole.
+    fn is_end_stream(&self) -> bool {
+        match self.0.list.lock().get(self.0.key) {
+            Some(Entry { state: State::Coming(body), .. }) => body.is_end_stream(),
+            Some(_) | None => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.0.list.lock().get(self.0.key) {
+            Some(Entry { state: State::Coming(body), .. }) => body.size_hint(),
+            Some(_) | None => SizeHint::default(),
+        }
+    }
+}
+
+fn remember(waker: &mut Option<Waker>, context: &Context<'_>) {
+    match waker {
+        // Copies it only if it is another one.
+        Some(waker) => waker.clone_from(context.waker()),
+        None => *waker = Some(context.waker().clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! Between a client and an upstream over in-memory pipes, the client in HTTP/1.1 and in HTTP/2.
+
+use std::convert::Infallible;
+use std::error::Error as _;
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::service::service_fn;
+use hyper::{client, server};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::duplex;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::*;
+use crate::wire::Body;
+
+const PROTOCOLS: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
+const GRANT: [u8; 16] = [1; 16];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// An answer under way, seen from all sides.
+struct Answering {
+    list: OpenAnswers,
+    upstream: mpsc::Sender<Bytes>,
+    client: Incoming,
+}
+
+impl Answering {
+    async fn over(protocol: Protocol) -> Self {
+        let list = OpenAnswers::default();
+        Self::in_list(&list, protocol, GRANT).await
+    }
+
+    async fn in_list(list: &OpenAnswers, protocol: Protocol, grant: [u8; 16]) -> Self {
+        let (upstream, pieces) = mpsc::channel(1);
+        let lease = Lease { grant, until: Timestamp::from_seconds(100), then: End::Cut };
+        let awaited = list.await_answer(lease);
+        let open = awaited.begin(incoming(Body::Pieces(pieces)).await, lease.until, lease.then);
+        let client = received(protocol, Body::Upstream(open)).await;
+        Self { list: list.clone(), upstream, client }
+    }
+
+    async fn say(&mut self, text: &'static str) {
+        self.upstream.send(Bytes::from_static(text.as_bytes())).await.unwrap();
+        assert_eq!(self.next().await.unwrap().unwrap(), text);
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        loop {
+            let frame = soon("a frame", self.client.frame()).await?;
+            let bytes = frame.map(|frame| frame.into_data().unwrap());
+            // HTTP/2 may end with a frame that has nothing in it.
+            if bytes.as_ref().map_or(true, |bytes| !bytes.is_empty()) {
+                return Some(bytes);
+            }
+        }
+    }
+
+    fn end(&self, end: End) -> usize {
+        self.list.end_those(|_| Some(end)).len()
+    }
+
+    async fn upstream_hears_of_it(&self) {
+        soon("the upstream to hear of it", self.upstream.closed()).await;
+    }
+}
+
+/// `body` as it arrives from an upstream.
+async fn incoming(body: Body) -> Incoming {
+    received(Protocol::Http1, body).await
+}
+
+/// `body` after a connection of its own.
+async fn received(protocol: Protocol, body: Body) -> Incoming {
+    // Small, so that a client that reads nothing is soon felt.
+    let (near, far) = duplex(1024);
+    let (near, far) = (TokioIo::new(near), TokioIo::new(far));
+    let body = Mutex::new(Some(body));
+    let service = service_fn(move |_| {
+        let body = body.lock().unwrap().take().unwrap();
+        async { Ok::<_, Infallible>(Response::new(body)) }
+    });
+    let request = Request::get("http://a/mcp").body(Empty::<Bytes>::new()).unwrap();
+    let answer = match protocol {
+        Protocol::Http1 => {
+            tokio::spawn(server::conn::http1::Builder::new().serve_connection(far, service));
+            let (mut sender, connection) = client::conn::http1::handshake(near).await.unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request).await
+        }
+        Protocol::Http2 => {
+            let executor = TokioExecutor::new();
+            let server = server::conn::http2::Builder::new(executor.clone());
+            tokio::spawn(server.serve_connection(far, service));
+            let handshake = client::conn::http2::handshake(executor, near).await;
+            let (mut sender, connection) = handshake.unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request).await
+        }
+    };
+    answer.unwrap().into_body()
+}
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let result = timeout(Duration::from_secs(20), future).await;
+    result.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+async fn until_empty(list: &OpenAnswers) {
+    let empty = async {
+        while list.count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("an empty list", empty).await;
+}
+
+#[tokio::test]
+async fn a_silent_answer_that_is_cut_does_not_look_complete() {
+    for protocol in PROTOCOLS {
+        let mut answer = Answering::over(protocol).await;
+        answer.say("first").await;
+
+        assert_eq!(answer.end(End::Cut), 1);
+
+        let error = answer.next().await.expect("it looks complete").unwrap_err();
+        let expected = match protocol {
+            Protocol::Http1 => "unexpected EOF during chunk size line",
+            // RFC 9113 §6.4: RST_STREAM
+            Protocol::Http2 => "stream error received: unexpected internal error encountered",
+        };
+        assert_eq!(error.source().unwrap().to_string(), expected);
+        answer.upstream_hears_of_it().await;
+        until_empty(&answer.list).await;
+    }
+}
+
+#[tokio::test]
+async fn a_silent_answer_can_be_ended_as_if_it_were_whole() {
+    for protocol in PROTOCOLS {
+        let mut answer = Answering::over(protocol).await;
+        answer.say("first").await;
+
+        assert_eq!(answer.end(End::Clean), 1);
+
+        assert!(answer.next().await.is_none(), "{protocol:?}: not a proper end");
+        answer.upstream_hears_of_it().await;
+        until_empty(&answer.list).await;
+    }
+}
+
+/// What was written and not yet read could keep a call running for as long as its client likes.
+#[tokio::test]
+async fn the_upstream_of_a_client_that_reads_nothing_hears_of_the_end_too() {
+    for protocol in PROTOCOLS {
+        let answer = Answering::over(protocol).await;
+        let piece = Bytes::from_static(&[b'x'; 16 * 1024]);
+        // Until nothing moves any more.
+        let full = async { while answer.upstream.send(piece.clone()).await.is_ok() {} };
+        assert!(timeout(Duration::from_millis(300), full).await.is_err(), "it takes everything");
+
+        assert_eq!(answer.end(End::Cut), 1);
+
+        answer.upstream_hears_of_it().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_over_leaves_the_list() {
+    for protocol in PROTOCOLS {
+        let mut whole = Answering::over(protocol).await;
+        whole.say("all").await;
+        let left = Answering::over(protocol).await;
+        assert_eq!((whole.list.count(), left.list.count()), (1, 1));
+
+        drop(std::mem::replace(&mut whole.upstream, mpsc::channel(1).0));
+        assert!(whole.next().await.is_none());
+        let Answering { list: left_list, client, upstream } = left;
+        drop(client);
+
+        until_empty(&whole.list).await;
+        until_empty(&left_list).await;
+        soon("the upstream to hear of it", upstream.closed()).await;
+    }
+}
+
+#[tokio::test]
+async fn only_those_that_are_meant_end_and_each_once() {
+    for protocol in PROTOCOLS {
+        let list = OpenAnswers::default();
+        let meant = Answering::in_list(&list, protocol, GRANT).await;
+        let mut other = Answering::in_list(&list, protocol, [2; 16]).await;
+        let end = |lease: &Lease| (lease.grant == GRANT).then_some(End::Cut);
+
+        let ended = list.end_those(end);
+
+        assert_eq!(ended.len(), 1);
+        assert_eq!((ended[0].0.grant, ended[0].1), (GRANT, End::Cut));
+        assert!(list.end_those(end).is_empty());
+        meant.upstream_hears_of_it().await;
+        other.say("still there").await;
+        assert_eq!(other.list.count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_answered_yet_can_be_ended() {
+    let list = OpenAnswers::default();
+    let lease = Lease { grant: GRANT, until: Timestamp::from_seconds(100), then: End::Cut };
+    let awaited = list.await_answer(lease);
+    let (waiting, ended) = {
+        let awaited = Arc::new(awaited);
+        (awaited.clone(), tokio::spawn(async move { awaited.ended().await }))
+    };
+    // So that it waits, and has to be woken.
+    tokio::task::yield_now().await;
+
+    list.end_those(|_| Some(End::Cut));
+
+    soon("the end", ended).await.unwrap();
+    let waiting = Arc::into_inner(waiting).unwrap();
+    // An answer that came in the same moment is not given.
+    let (_upstream, pieces) = mpsc::channel(1);
+    let late = incoming(Body::Pieces(pieces)).await;
+    let late = waiting.begin(late, lease.until, lease.then).frame().await;
+    assert!(matches!(late, Some(Err(BodyFault::Cut))), "{late:?}");
+    assert_eq!(list.count(), 0);
+}
