@@ -4,6 +4,7 @@ Run by `check`, which installs what this needs. Tells all it finds, and fails if
 """
 
 import copy
+import json
 import os
 import re
 import subprocess
@@ -51,7 +52,7 @@ def main():
 
     one_at_a_time(deployment)
     sidecar_is_native(pod, sidecar)
-    ends_in_order(pod, server)
+    ends_in_order(pod, sidecar, server)
     runs_locked_down(pod)
     labels_select_the_pod(deployment, service, policy)
     ports_agree(sidecar, service, ingress, policy, config)
@@ -135,7 +136,7 @@ def schema_complaint(document, version):
 
 def one_at_a_time(deployment):
     spec = deployment["spec"]
-    expect(spec["replicas"] == 1, "Deployment: state is in memory, so there can be one replica only")
+    expect(spec["replicas"] == 1, "Deployment: state is in a file of one pod, so there can be one replica only")
     expect(spec["strategy"] == {"type": "Recreate"}, "Deployment: another strategy has two pods for a while")
 
 
@@ -144,13 +145,20 @@ def sidecar_is_native(pod, sidecar):
     expect(is_native, "mcp-doorman is not a native sidecar: an init container with restartPolicy: Always")
 
 
-def ends_in_order(pod, server):
+def ends_in_order(pod, sidecar, server):
     sleep = server["lifecycle"]["preStop"]["sleep"]["seconds"]
     drain = int(search(r"finish_within: Duration::from_secs\((\d+)\)", REPOSITORY / "src/app/mod.rs"))
     grace = pod.get("terminationGracePeriodSeconds", 30)
     expect(
         sleep + drain < grace,
         f"the grace period, {grace} s, is not above preStop ({sleep} s) and the drain ({drain} s)",
+    )
+    program = json.loads(search(r"^ENTRYPOINT (.*)$", DEPLOY / "Dockerfile"))
+    command = sidecar["lifecycle"]["preStop"]["exec"]["command"]
+    expect(command[:3] == [*program, "drain", "--within"], f"mcp-doorman: its preStop runs {command}")
+    expect(
+        int(command[3]) <= sleep,
+        f"{server['name']}: is stopped after {sleep} s, while mcp-doorman still drains ({command[3]} s)",
     )
 
 
@@ -238,10 +246,12 @@ def host_is_routed(ingress, config):
 def mounts_agree(pod, sidecar, kustomization, secret, config):
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     [generator] = kustomization["configMapGenerator"]
-    files = set()
+    files, writable = set(), set()
     for mount in sidecar["volumeMounts"]:
         volume = volumes[mount["name"]]
-        if "configMap" in volume:
+        if "emptyDir" in volume:
+            writable.add(mount["mountPath"])
+        elif "configMap" in volume:
             expect(volume["configMap"]["name"] == generator["name"], "the pod mounts another ConfigMap")
             files |= {f"{mount['mountPath']}/{name}" for name in generator["files"]}
         else:
@@ -250,6 +260,12 @@ def mounts_agree(pod, sidecar, kustomization, secret, config):
     read_by_us = {default_config_path(), config["idp"]["client_secret"]["file"]}
     read_by_us |= {key["file"] for key in config["sealing_keys"]}
     expect(files == read_by_us, f"mounted are {sorted(files)}, mcp-doorman reads {sorted(read_by_us)}")
+    written = {config["state"]["dir"], os.path.dirname(config["admin"]["socket"])}
+    expect(writable == written, f"it can write to {sorted(writable)}, and writes to {sorted(written)}")
+    for container in pod["containers"]:
+        theirs = {mount["name"] for mount in container.get("volumeMounts", [])}
+        ours = {mount["name"] for mount in sidecar["volumeMounts"]}
+        expect(not theirs & ours, f"{container['name']}: mounts what is mcp-doorman's: {theirs & ours}")
 
 
 def default_config_path():

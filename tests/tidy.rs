@@ -79,8 +79,10 @@ fn each_way_out_has_one_door() {
     for Source { path, text } in sources("src") {
         for line in code(&text) {
             let reaches_upstream = ["hyper::client", "hyper_util::client"];
+            // The command line asks our own process, by a socket that has no address.
             assert!(
                 path.starts_with("src/proxy/upstream")
+                    || path == Path::new("src/admin/ask.rs")
                     || !reaches_upstream.iter().any(|client| line.contains(client)),
                 "{}: only src/proxy/upstream/ reaches the MCP server: {line}",
                 path.display(),

@@ -14,12 +14,14 @@ use tokio::time::timeout;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
+use crate::admin::control::Control;
+use crate::admin::draining::Draining;
 use crate::admin::health::{self, Readiness};
+use crate::admin::socket::{self, Socket};
 use crate::authorization_server::{BACKCHANNEL_LOGOUT, CALLBACK, endpoint};
 use crate::chance::{Chance, NoEntropy};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::grants::Grants;
 use crate::outbound::Internet;
 use crate::outbound::idp::NoConnection;
 use crate::pages::BrokenTemplate;
@@ -50,6 +52,8 @@ pub enum StartFault {
     Listen(server::StartFault),
     #[error("health.listen: {0}")]
     HealthListen(server::StartFault),
+    #[error("admin.socket: {0}")]
+    AdminSocket(#[from] socket::BindFault),
     #[error("can't prepare connections to the outside: {0}")]
     Connection(#[from] NoConnection),
     #[error("state: {0}")]
@@ -73,26 +77,31 @@ pub enum StartFault {
 pub struct Running {
     public: server::Running,
     health: server::Running,
+    control: Arc<Control>,
     readiness: Arc<Readiness>,
-    grants: Grants,
     replica: Option<Arc<Replica>>,
     streams: Arc<Streams>,
     background: Vec<JoinHandle<()>>,
 }
 
-/// The ports of a process.
+/// Where a process can be reached.
 #[derive(Debug)]
 pub struct Listeners {
     pub public: Listener,
     pub health: Listener,
+    pub admin: Option<Socket>,
 }
 
 impl Listeners {
     /// To be called inside the runtime that will accept.
-    pub fn bind(config: &Config) -> Result<Self, StartFault> {
+    pub async fn bind(config: &Config, chance: Chance) -> Result<Self, StartFault> {
         let public = Listener::bind(config.listen).map_err(StartFault::Listen)?;
         let health = Listener::bind(config.health).map_err(StartFault::HealthListen)?;
-        Ok(Self { public, health })
+        let admin = match &config.admin_socket {
+            Some(path) => Some(Socket::bind(path, chance).await?),
+            None => None,
+        };
+        Ok(Self { public, health, admin })
     }
 }
 
@@ -101,7 +110,7 @@ impl Listeners {
 ///
 /// Background tasks run on the runtime that calls this; requests on threads of their own.
 pub async fn start(config: Config, surroundings: Surroundings) -> Result<Running, StartFault> {
-    let listeners = Listeners::bind(&config)?;
+    let listeners = Listeners::bind(&config, surroundings.chance).await?;
     start_on(listeners, config, surroundings).await
 }
 
@@ -134,8 +143,13 @@ pub async fn start_on(
         .into_iter()
         .map(|task| tokio::spawn(task.with_subscriber(surroundings.log.clone())))
         .collect();
+    let control = Arc::new(Control { grants, draining: Draining::default() });
+    if let Some(socket) = listeners.admin {
+        let serving = socket.serve(Arc::clone(&control));
+        tokio::spawn(serving.with_subscriber(surroundings.log.clone()));
+    }
     announce(&config, public.address(), health.address());
-    Ok(Running { public, health, readiness, grants, replica, streams, background })
+    Ok(Running { public, health, control, readiness, replica, streams, background })
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -156,10 +170,29 @@ impl Running {
 
     /// Stop accepting, let what is under way finish, then end. Called again meanwhile, end at once.
     pub async fn stop(&self) -> Drained {
+        self.end(DRAIN).await
+    }
+
+    /// Until an operator asks for `drain` through the admin socket; how long that may take.
+    pub async fn asked_to_drain(&self) -> Duration {
+        self.control.draining.asked().await
+    }
+
+    /// `stop`, by whose call nobody else knows of it yet: still accept for a moment, until whoever sends
+    /// requests here has seen that we are not ready.
+    pub async fn drain(&self, within: Duration) -> Drained {
+        let keep_accepting = KEEP_ACCEPTING.min(within / 2);
+        let finish_within = within.saturating_sub(keep_accepting);
+        self.end(DrainSettings { keep_accepting, finish_within }).await
+    }
+
+    async fn end(&self, settings: DrainSettings) -> Drained {
         self.readiness.stopping();
-        let drained = self.public.drain(DRAIN).await;
+        let drained = self.public.drain(settings).await;
+        self.control.grants.rechecks_are_over().await;
+        // Before the health listener ends: until then a probe must not find us dead.
+        self.control.draining.finish(drained == Drained::CutShort).await;
         self.health.drain(DRAIN).await;
-        self.grants.rechecks_are_over().await;
         for task in &self.background {
             task.abort();
         }
@@ -218,6 +251,7 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
     tracing::info!(
         %address,
         %health,
+        admin = config.admin_socket.as_ref().map(|path| path.display().to_string()),
         workers = config.workers,
         issuer = %config.issuer,
         idp = config.idp.issuer,
@@ -262,6 +296,8 @@ pub fn backchannel_logout_uri(config: &Config) -> String {
     endpoint(&config.issuer, BACKCHANNEL_LOGOUT)
 }
 
+/// How long an ingress may take to hear that we are not ready.
+const KEEP_ACCEPTING: Duration = Duration::from_secs(5);
 const LONGEST_GOODBYE: Duration = Duration::from_secs(1);
 /// Within the 30 s that Kubernetes grants by default.
 const DRAIN: DrainSettings =

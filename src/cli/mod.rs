@@ -1,8 +1,12 @@
 //! The command line: arguments and printing only.
 
 mod check;
+mod connections;
+mod drain;
 mod key;
+mod revoke;
 mod serve;
+mod socket;
 mod stop;
 mod try_it;
 
@@ -15,6 +19,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::chance::Chance;
 use crate::cli::check::Place;
+use crate::cli::connections::ConnectionsArguments;
+use crate::cli::drain::DrainArguments;
+use crate::cli::revoke::RevokeArguments;
 use crate::cli::try_it::TryArguments;
 
 /// Puts OAuth in front of an MCP server that knows nothing of it.
@@ -35,6 +42,12 @@ enum Command {
     Key,
     /// Say whether a config file is valid, without starting or reaching anything.
     Check(CheckArguments),
+    /// List who is connected to the running process, and to the replicas that share its state.
+    Connections(ConnectionsArguments),
+    /// End connections, on every replica: one, a person's, or a client's.
+    Revoke(RevokeArguments),
+    /// Have the running process finish what it is doing and end, as SIGTERM would, and wait for it.
+    Drain(DrainArguments),
 }
 
 #[derive(Args, Debug)]
@@ -71,6 +84,9 @@ impl Cli {
                 };
                 check::run(&arguments.file.config, place)
             }
+            Command::Connections(arguments) => connections::run(arguments),
+            Command::Revoke(arguments) => revoke::run(arguments),
+            Command::Drain(arguments) => drain::run(arguments),
         }
     }
 }
@@ -90,5 +106,6 @@ const BAD_CONFIG: u8 = 2;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done, or stopped as asked
-  1  could not start, or was told twice to stop and cut what was under way
+  1  could not start; was told twice to stop and cut what was under way; or what was asked of
+     a running process was not done, or not all of it
   2  the command line or the config is not valid";

@@ -56,11 +56,31 @@ async fn serve(config: Config) -> ExitCode {
         }
     };
     let _reload = tokio::spawn(no_reload_yet(hangup).with_subscriber(log));
-    signals.asked().await;
-    tracing::info!("stopping: what is under way may finish; a second signal ends it at once");
-    let patient = tokio::select! {
-        drained = running.stop() => Some(drained),
+    let within = tokio::select! {
         () = signals.asked() => None,
+        within = running.asked_to_drain() => Some(within),
+    };
+    let patient = match within {
+        None => {
+            tracing::info!(
+                "stopping: what is under way may finish; a second signal ends it at once"
+            );
+            tokio::select! {
+                drained = running.stop() => Some(drained),
+                () = signals.asked() => None,
+            }
+        }
+        Some(within) => {
+            tracing::info!(
+                within_seconds = within.as_secs(),
+                "draining: asked to by the admin socket; a second signal ends it at once"
+            );
+            tokio::select! {
+                drained = running.drain(within) => Some(drained),
+                // The first signal asks for what is being done: Kubernetes sends it after its preStop.
+                () = async { signals.asked().await; signals.asked().await } => None,
+            }
+        }
     };
     match patient {
         Some(Drained::Everything) => tracing::info!("stopped"),

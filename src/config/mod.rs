@@ -17,7 +17,7 @@ mod tree;
 mod values;
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use http::HeaderValue;
 
@@ -45,6 +45,8 @@ pub use schema::schema;
 pub struct Config {
     pub listen: ListenAddress,
     pub health: ListenAddress,
+    /// Absolute, and short enough for a socket.
+    pub admin_socket: Option<PathBuf>,
     pub workers: NonZeroUsize,
     pub log: LogSettings,
     pub issuer: PublicUrl,

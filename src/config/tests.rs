@@ -201,6 +201,7 @@ fn what_was_left_out_has_its_default() {
     assert!(config.clients.is_empty());
     assert!(config.idp.client_secret.is_none());
     assert!(config.allowed_origins.is_empty());
+    assert_eq!(config.admin_socket, None);
 }
 
 #[test]

@@ -109,7 +109,8 @@ pub async fn start(settings: DemoSettings, surroundings: Surroundings) -> Result
     let login = Login { username: USERNAME.to_owned(), password: password.clone() };
     let demo_idp = DemoIdp::new(idp_issuer, client, login, clock, chance)?;
     let idp = serve_idp(idp, demo_idp, &log)?;
-    let sidecar = app::start_on(Listeners { public, health }, config, surroundings).await?;
+    let sidecar =
+        app::start_on(Listeners { public, health, admin: None }, config, surroundings).await?;
     Ok(Demo {
         url,
         upstream: guarded.upstream,

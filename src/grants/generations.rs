@@ -43,6 +43,11 @@ impl Generations {
         self.newest
     }
 
+    /// When the newest tokens were issued.
+    pub const fn issued_at(&self) -> Timestamp {
+        self.issued_at
+    }
+
     /// What is issued next, if `presented` may go on.
     pub fn after(&self, judgement: Judgement, presented: u32, now: Timestamp) -> Option<Self> {
         match judgement {

@@ -6,6 +6,7 @@
 mod adoption;
 mod ending;
 pub mod generations;
+pub mod inventory;
 mod of_person;
 mod recheck;
 pub mod revocations;

@@ -52,12 +52,23 @@ impl GrantId {
         Self(random)
     }
 
+    /// The whole id, which `parse` reads back. The `Display` below is shorter.
+    pub fn hex(self) -> String {
+        self.0.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    }
+
+    pub fn parse(hex: &str) -> Option<Self> {
+        let is_whole = hex.len() == 32 && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let number = is_whole.then(|| u128::from_str_radix(hex, 16).ok())??;
+        Some(Self(number.to_be_bytes()))
+    }
+
     pub const fn bytes(self) -> [u8; 16] {
         self.0
     }
 
     pub(super) fn key(self) -> Key {
-        Key::new("grant", &self.0)
+        Key::new(KEYS, &self.0)
     }
 
     /// Of the right to ask the IdP about it.
@@ -73,4 +84,6 @@ impl fmt::Display for GrantId {
     }
 }
 
+/// Of the records that are grants.
+pub(super) const KEYS: &str = "grant";
 pub(super) const ROW: Kind<Grant> = Kind::new("doorman_row_", 3);

@@ -21,6 +21,11 @@ impl ClientDigest {
         // No id has a line break.
         Self::of(&format!("{client_id}\nsigns"))
     }
+
+    /// The whole digest, for who must tell one client from all others.
+    pub fn hex(&self) -> String {
+        self.0.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    }
 }
 
 /// For logs: enough to follow a client from line to line.

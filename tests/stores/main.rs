@@ -12,8 +12,16 @@ use mcp_doorman::{chance, clock, secret, store};
 #[path = "../../src/store/contract.rs"]
 mod contract;
 mod crash;
+mod operators;
 mod outages;
 mod redis_contract;
 mod refusals;
 mod servers;
+#[path = "../suite/support/mod.rs"]
+#[expect(
+    dead_code,
+    clippy::indexing_slicing,
+    reason = "the words of the suite, of which few are needed here"
+)]
+mod support;
 mod two_servers;

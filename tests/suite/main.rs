@@ -6,6 +6,7 @@
     reason = "a test that can't go on should stop and say where"
 )]
 
+mod admin;
 mod attacks;
 mod authorization_code;
 mod backchannel_logout;

@@ -1,6 +1,7 @@
 //! What was typed becomes what it means, or a list of everything that is wrong with it.
 
 mod access;
+mod admin;
 mod choice;
 mod clients;
 mod documents;
@@ -37,6 +38,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let groups_are_told = idp::groups_are_told(&raw, reading);
     let scopes_are_offered = clients::scopes_are_offered(&raw, reading);
     let listeners = listen::check(raw.listen, raw.health_listen, reading);
+    let admin_socket = admin::check(raw.admin_socket, reading);
     let workers = workers(raw.workers, reading);
     let log = log(raw.log, reading);
     let public = resources::check(raw.resources, raw.issuer, reading);
@@ -59,6 +61,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     Ok(Config {
         listen,
         health,
+        admin_socket: admin_socket?,
         workers: workers?,
         log: log?,
         issuer,

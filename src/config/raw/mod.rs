@@ -39,6 +39,7 @@ use crate::config::values;
 pub(super) struct RawConfig {
     pub listen: Field<String>,
     pub health_listen: Field<String>,
+    pub admin_socket: Field<String>,
     pub workers: Field<u64>,
     pub log: RawLog,
     pub issuer: Field<String>,
@@ -65,6 +66,7 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             reading,
         ),
         health_listen: root.stanza("health", "Where probes are answered.", read_health, reading),
+        admin_socket: root.stanza("admin", "Where operators ask the running process.", read_admin, reading),
         workers: root.ask(
             "workers",
             "Threads that serve, 1 to 256. Default: one per processor that the container may use.",
@@ -148,6 +150,15 @@ fn read_health(stanza: &mut Stanza, reading: &mut Reading) -> Field<String> {
         "listen",
         "For probes; not for the world. Default: \"[::]:9090\", or 0.0.0.0:9090 where there is no IPv6.",
         ADDRESS.with_example("[::]:9090"),
+        reading,
+    )
+}
+
+fn read_admin(stanza: &mut Stanza, reading: &mut Reading) -> Field<String> {
+    stanza.ask(
+        "socket",
+        "A Unix socket for mcp-doorman connections, revoke and drain: its path. Default: none.",
+        values::TEXT.with_example("/run/mcp-doorman/admin.sock"),
         reading,
     )
 }

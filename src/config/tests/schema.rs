@@ -226,6 +226,7 @@ fn the_examples_that_are_shown_are_accepted() {
         let (parent, name) = path.rsplit_once('/').unwrap();
         let mut config = minimal.clone();
         config["health"] = json!({});
+        config["admin"] = json!({});
         match parent {
             "/state" => config["state"] = json!({}),
             "/state/redis" => config["state"] = json!({ "redis": {} }),
@@ -270,8 +271,11 @@ const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.exam
     service_accounts: [{ id: b, secret: { insecure_inline: 0123456789abcdef0123456789 } }]";
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 58] = [
+const FOR_CHECK_ONLY: [&str; 61] = [
     "access_groups_without_claim",
+    "admin_socket_is_a_directory",
+    "admin_socket_relative",
+    "admin_socket_too_long",
     "allowed_metadata_domains",
     "allowed_origins",
     "client_ids",

@@ -1,7 +1,7 @@
 //! The product under test, running: in front of a fake MCP server, with a fake IdP behind its login.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -87,6 +87,7 @@ pub struct Builder {
     workers: usize,
     trusted_proxies: TrustedProxies,
     state: StateSettings,
+    admin_socket: Option<PathBuf>,
 }
 
 /// A client with a code in its hand.
@@ -150,6 +151,7 @@ impl Doorman {
             workers: 2,
             trusted_proxies: TrustedProxies::default(),
             state: StateSettings::Memory,
+            admin_socket: None,
         }
     }
 
@@ -338,7 +340,7 @@ impl Doorman {
                 }
             }
         };
-        let running = soon("a start", start).await;
+        let running = soon("a start", Box::pin(start)).await;
         Self { running, config, surroundings, ..self }
     }
 
@@ -492,6 +494,12 @@ impl Builder {
         self
     }
 
+    /// Operators may ask there.
+    pub fn admin_socket(mut self, path: &Path) -> Self {
+        self.admin_socket = Some(path.to_owned());
+        self
+    }
+
     pub fn workers(mut self, count: usize) -> Self {
         self.workers = count;
         self
@@ -559,6 +567,7 @@ impl Builder {
         Config {
             listen: any_port(),
             health: any_port(),
+            admin_socket: self.admin_socket.clone(),
             workers: NonZeroUsize::new(self.workers).unwrap(),
             log: LogSettings { format: LogFormat::Json, level: self.log_level },
             issuer: PublicUrl::parse(self.issuer).unwrap(),
