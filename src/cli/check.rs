@@ -40,6 +40,10 @@ pub fn run(path: &Path, place: Place) -> ExitCode {
             }
             say(&format!("  issuer: {}", config.issuer));
             say(&format!("  redirect URI to register at the IdP: {}", app::redirect_uri(&config)));
+            say(&format!(
+                "  back-channel logout URI, if the IdP has such: {}",
+                app::backchannel_logout_uri(&config)
+            ));
             ExitCode::SUCCESS
         }
         Err(problems) => {

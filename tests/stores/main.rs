@@ -9,6 +9,7 @@
 // What every backend must do is one file for all of them; these are its `crate::…`.
 use mcp_doorman::{chance, clock, secret, store};
 
+mod away;
 #[path = "../../src/store/contract.rs"]
 mod contract;
 mod crash;

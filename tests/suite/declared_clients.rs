@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mcp_doorman::oauth::Scopes;
+use mcp_doorman::store::StateSettings;
 use mcp_doorman::telemetry::LogLevel;
 use serde_json::{Value, json};
 
@@ -599,6 +601,26 @@ async fn a_client_gets_no_scope_that_it_may_not_have() {
 
     refused.assert_page(400);
     assert!(refused.shown().contains("a scope that may not be granted"), "\n{refused}");
+}
+
+/// What the operator takes away is gone with the next refresh, not with the login.
+#[tokio::test]
+async fn a_client_loses_the_scope_that_it_may_no_longer_have() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateSettings::Dir(directory.path().to_owned());
+    let doorman = in_front().await.scopes("tools:read tools:write").state(state).start().await;
+    let client = client("public");
+    let authorization = doorman.authorization(&client).with("scope", "tools:read tools:write");
+    let granted = doorman.complete(&doorman.browser(), &authorization).await;
+    let tokens = doorman.exchange(&client, &granted).await.tokens();
+
+    let doorman = doorman.restarted_with(|config| {
+        let public = config.clients.iter_mut().find(|client| client.id == "public").unwrap();
+        public.scopes = Some(Scopes::parse("tools:read"));
+    });
+    let answer = doorman.await.refresh(&client, &tokens.refresh).await;
+
+    assert_eq!(answer.assert_status(200).json()["scope"], "tools:read");
 }
 
 #[tokio::test]
