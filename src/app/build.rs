@@ -88,7 +88,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
         grants: grants.clone(),
         store,
         idp: Arc::clone(&idp),
-        pages: Arc::new(Pages::new()?),
+        pages: Arc::new(Pages::new(config.contact.clone())?),
         chance: surroundings.chance,
     };
     let routes = Routes::new(

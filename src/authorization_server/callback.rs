@@ -10,6 +10,7 @@ use http::header::SET_COOKIE;
 
 use crate::authorization_server::authorization_response::{self, AuthorizationError, Outcome};
 use crate::authorization_server::authorize::{browser_of, full_page};
+use crate::authorization_server::login::{self, LoginBegun};
 use crate::authorization_server::pending::{
     FINISHED, FinishedLogin, LOGIN_LIFETIME, PendingLogin, StateFault, login_of,
 };
@@ -20,6 +21,7 @@ use crate::browser::cookies::{self, CookieValue};
 use crate::browser::memory::Memory;
 use crate::browser::person::{LastPerson, PersonDigest};
 use crate::grants::{CODE_LIFETIME, CreateFault, NewGrant};
+use crate::idp::login::LoginFor;
 use crate::idp::{Discovered, Identity, LoggedIn, LoginFault};
 use crate::pages::{ConsentPage, readable};
 use crate::policy::Resource;
@@ -78,7 +80,7 @@ pub async fn handle(
     arrival: Arrival,
 ) -> Response {
     let form = Form::parse(query.as_bytes());
-    let begun = match begun_here(server, &form, headers, arrival).await {
+    let mut begun = match begun_here(server, &form, headers, arrival).await {
         Ok(begun) => begun,
         Err(fault) => {
             let whose_fault = match fault {
@@ -94,7 +96,16 @@ pub async fn handle(
     };
     let mut response = match finish(server, &form, headers, &begun.login, arrival).await {
         Ok(response) => response,
-        Err(fault) => answer_to(server, &fault, &begun.login, arrival),
+        Err(fault) => {
+            let another = if let Fault::NotAllowed(_) = fault {
+                another_account(server, &begun.login, arrival).await
+            } else {
+                None
+            };
+            let (url, mark) = another.map(|login| (login.url, login.mark)).unzip();
+            begun.others.extend(mark);
+            answer_to(server, &fault, &begun.login, url, arrival)
+        }
     };
     // However it ended, it is over: the same answer of the IdP won't be heard again.
     if let Some(cookie) = server.cookies.set_logins(&begun.others, LOGIN_LIFETIME) {
@@ -131,8 +142,19 @@ pub(super) async fn conclude(
 ) -> Response {
     match issue_code(server, login, consent, logged_in, arrival).await {
         Ok(response) => response,
-        Err(fault) => answer_to(server, &fault, login, arrival),
+        Err(fault) => answer_to(server, &fault, login, None, arrival),
     }
+}
+
+/// A login for the same, for who came as somebody that may not. Without it they can still go back.
+async fn another_account(
+    server: &AuthorizationServer,
+    login: &PendingLogin,
+    arrival: Arrival,
+) -> Option<LoginBegun> {
+    let discovered = server.idp.discovered().await.ok()?;
+    let again = LoginFor::AnotherAccount(login.consent());
+    login::begin(server, &discovered, again, arrival.at).await.ok()
 }
 
 async fn finish(
@@ -302,11 +324,13 @@ fn page_of(fault: NotBegun) -> crate::pages::Problem {
     }
 }
 
-/// Back to the client, which waits for an answer; a page only where a person must read it.
+/// Back to the client, which waits for an answer; a page only where a person must read it. `another` is
+/// where they can sign in with another account.
 fn answer_to(
     server: &AuthorizationServer,
     fault: &Fault,
     login: &PendingLogin,
+    another: Option<String>,
     arrival: Arrival,
 ) -> Response {
     let request = login.request();
@@ -325,9 +349,9 @@ fn answer_to(
     };
     match fault {
         Fault::NotAllowed(person) => {
-            let who = person.email.as_ref().unwrap_or(&person.key);
             let back = location(AuthorizationError::AccessDenied);
-            let problem = problem_pages::not_allowed(who, &request.resource, back);
+            let who = name_of(person);
+            let problem = problem_pages::not_allowed(&who, &request.resource, another, back);
             server.pages.problem(&problem, arrival.id)
         }
         Fault::Finished => server.pages.problem(&problem_pages::stale(), arrival.id),

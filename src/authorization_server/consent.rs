@@ -9,7 +9,8 @@ use http::header::SET_COOKIE;
 
 use crate::authorization_server::LARGEST_BODY;
 use crate::authorization_server::authorization_response::{AuthorizationError, Outcome};
-use crate::authorization_server::pending::{FINISHED, LOGIN_LIFETIME, PendingLogin, state_for};
+use crate::authorization_server::login::{self, NotPossible};
+use crate::authorization_server::pending::{FINISHED, LOGIN_LIFETIME};
 use crate::authorization_server::{
     AuthorizationServer, authorization_response, callback, problem_pages,
 };
@@ -17,9 +18,8 @@ use crate::browser::consent::{ConsentFault, LateTicket, Submitted, Ticket};
 use crate::browser::cookies;
 use crate::browser::memory::Memory;
 use crate::browser::person::LastPerson;
-use crate::grants::GrantId;
 use crate::idp::DiscoveryFault;
-use crate::idp::login::{LoginFor, LoginSecret};
+use crate::idp::login::LoginFor;
 use crate::pages::Problem;
 use crate::store::StoreFault;
 use crate::wire::body::read_whole;
@@ -36,6 +36,12 @@ enum Fault {
     Idp(#[from] Arc<DiscoveryFault>),
     #[error("no random bytes, nothing to seal with, or no store")]
     Unavailable,
+}
+
+impl From<NotPossible> for Fault {
+    fn from(NotPossible: NotPossible) -> Self {
+        Self::Unavailable
+    }
 }
 
 pub async fn handle(server: &AuthorizationServer, request: Request, arrival: Arrival) -> Response {
@@ -88,23 +94,17 @@ async fn approved(
 ) -> Result<Response, Fault> {
     let discovered = server.idp.discovered().await?;
     let consent = ticket.spend(&*server.store).await?;
-    let secret = LoginSecret::new(server.chance.bytes().map_err(|_| Fault::Unavailable)?);
-    let grant = GrantId::new(server.chance.bytes().map_err(|_| Fault::Unavailable)?);
-    let epoch = server.grants.epoch().await.map_err(|_| Fault::Unavailable)?;
-    let pending = PendingLogin::of(&consent, secret.clone(), grant, epoch, arrival.at);
-    let client = consent.request().client;
-    let state = state_for(server, pending).await.map_err(|_| Fault::Unavailable)?;
+    let begun = login::begin(server, &discovered, LoginFor::Client(&consent), arrival.at).await?;
     tracing::info!(
         request_id = %arrival.id,
-        client_id = %client,
-        grant_id = %grant,
+        client_id = %consent.request().client,
+        grant_id = %begun.grant,
         idp = server.idp.issuer(),
         "consent given, sent to the IdP",
     );
-    let url = server.idp.begin(LoginFor::Client(consent), &discovered, &secret, &state);
-    let mut response = answer::see_other(url.as_str()).ok_or(Fault::Unavailable)?;
+    let mut response = answer::see_other(&begun.url).ok_or(Fault::Unavailable)?;
     // MCP security best practices: set only now, after approval.
-    logins.push(cookies::value_from(secret.browser_mark()));
+    logins.push(begun.mark);
     let cookie = server.cookies.set_logins(&logins, LOGIN_LIFETIME).ok_or(Fault::Unavailable)?;
     response.headers_mut().append(SET_COOKIE, cookie);
     Ok(response)

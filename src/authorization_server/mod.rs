@@ -15,6 +15,7 @@ pub mod grant_authorization_code;
 pub mod grant_client_credentials;
 pub mod grant_refresh_token;
 
+pub mod login;
 pub mod metadata;
 pub mod pending;
 pub mod problem_pages;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::authorization_server::AuthorizationServer;
+use crate::browser::AuthorizationRequest;
 use crate::browser::consent::GivenConsent;
-use crate::browser::{AuthorizationRequest, Consent};
 use crate::clock::Timestamp;
 use crate::grants::GrantId;
 use crate::grants::vouch::IdpToken;
@@ -32,14 +32,14 @@ pub struct PendingLogin {
 impl PendingLogin {
     /// The login that `consent` allows, for what was consented to and nothing else.
     pub fn of(
-        consent: &Consent,
+        consent: &GivenConsent,
         secret: LoginSecret,
         grant: GrantId,
         epoch: Epoch,
         now: Timestamp,
     ) -> Self {
         let expires = now.after(LOGIN_LIFETIME);
-        Self { consent: consent.given().clone(), secret, grant, expires, epoch }
+        Self { consent: consent.clone(), secret, grant, expires, epoch }
     }
 
     pub fn consent(&self) -> &GivenConsent {

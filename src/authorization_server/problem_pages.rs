@@ -15,7 +15,7 @@ pub fn bad_request(what: impl Into<String>) -> Problem {
         what: what.into(),
         advice: "The application that opened this page made a mistake. Try again from there; if it \
                  goes on, tell whoever makes it.",
-        link: None,
+        links: Vec::new(),
     }
 }
 
@@ -28,7 +28,7 @@ pub fn elsewhere() -> Problem {
             .to_owned(),
         advice: "Trying again may help by chance. Ask whoever runs this server to set state.redis, \
                  which several copies need.",
-        link: None,
+        links: Vec::new(),
     }
 }
 
@@ -38,7 +38,7 @@ pub fn unknown_client() -> Problem {
         title: "This application is not known here any more",
         what: "The registration that your application uses is not valid.".to_owned(),
         advice: "Remove this server in your application and add it again: it then registers anew.",
-        link: None,
+        links: Vec::new(),
     }
 }
 
@@ -68,7 +68,7 @@ pub fn document(fault: &DocumentFault) -> Problem {
         }
     };
     let title = "This application can't be used here";
-    Problem { status: StatusCode::BAD_REQUEST, title, what, advice, link: None }
+    Problem { status: StatusCode::BAD_REQUEST, title, what, advice, links: Vec::new() }
 }
 
 fn unreachable_document() -> Problem {
@@ -78,7 +78,7 @@ fn unreachable_document() -> Problem {
         what: "The document by which it says who it is can't be fetched right now.".to_owned(),
         advice: "Wait a minute and load this page again. If that does not help, ask whoever runs \
                  this server: its log says why.",
-        link: None,
+        links: Vec::new(),
     }
 }
 
@@ -105,7 +105,7 @@ pub fn too_many() -> Problem {
         what: "More were begun from your network, or altogether, than we can tell from an attack."
             .to_owned(),
         advice: "Wait a minute and try again.",
-        link: None,
+        links: Vec::new(),
     }
 }
 
@@ -126,7 +126,7 @@ fn start_again(status: StatusCode, what: &str) -> Problem {
         title: "Please start again",
         what: what.to_owned(),
         advice: "Nothing has happened. Go back to your application and sign in again from there.",
-        link: None,
+        links: Vec::new(),
     }
 }
 
@@ -137,7 +137,7 @@ pub fn unavailable() -> Problem {
         what: "The service that checks who you are does not answer.".to_owned(),
         advice: "Wait a minute, then go back to your application and start again from there. What \
                  you are signed in to keeps working.",
-        link: None,
+        links: Vec::new(),
     }
 }
 
@@ -147,19 +147,21 @@ pub fn misconfigured() -> Problem {
         title: "Signing in does not work here yet",
         what: "This server and the service that checks who you are do not fit together.".to_owned(),
         advice: "Only whoever runs this server can mend that: its log says what is wrong.",
-        link: None,
+        links: Vec::new(),
     }
 }
 
-pub fn not_allowed(who: &str, resource: &str, back: String) -> Problem {
+/// `another` begins the login anew, `back` tells the client.
+pub fn not_allowed(who: &str, resource: &str, another: Option<String>, back: String) -> Problem {
+    let another = another.map(|href| Link { href, text: "Sign in with another account" });
+    let back = Link { href: back, text: "Go back to the application" };
     Problem {
         status: StatusCode::FORBIDDEN,
         title: "You are signed in, but you may not use this",
         what: format!(
             "You are signed in as {who}, who is not among the people who may use {resource}."
         ),
-        advice: "If you think that you should be, ask whoever runs this server to add you. If you \
-                 have another account, sign out at your identity provider and try again with that one.",
-        link: Some(Link { href: back, text: "Go back to the application".to_owned() }),
+        advice: "If you think that you should be, ask whoever runs this server to add you.",
+        links: another.into_iter().chain([back]).collect(),
     }
 }

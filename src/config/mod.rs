@@ -48,6 +48,8 @@ pub struct Config {
     /// Absolute, and short enough for a socket.
     pub admin_socket: Option<PathBuf>,
     pub workers: NonZeroUsize,
+    /// Whom people ask for help.
+    pub contact: Option<String>,
     pub log: LogSettings,
     pub issuer: PublicUrl,
     /// Never empty; no two with the same URL.

@@ -262,6 +262,7 @@ fn idp(issuer: &str, clock: &ManualClock) -> Arc<Idp> {
         client_authentication: ClientAuthentication::Post,
         scopes: Vec::new(),
         authorization_parameters: Vec::new(),
+        another_account_parameters: Vec::new(),
         user_key: vec!["sub".to_owned()],
         revocable_refresh_tokens: true,
         logout_ends_connections: false,

@@ -99,6 +99,7 @@ mod tests {
             client_authentication: ClientAuthentication::Basic,
             scopes: Vec::new(),
             authorization_parameters: Vec::new(),
+            another_account_parameters: Vec::new(),
             user_key: vec!["sub".to_owned()],
             revocable_refresh_tokens: false,
             logout_ends_connections: false,

@@ -6,14 +6,26 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::browser::Consent;
+use crate::browser::consent::GivenConsent;
 use crate::idp::{Discovered, Idp};
 use crate::secret;
 
 /// Why a person may be sent to the IdP. There is no other way there.
-#[derive(Debug)]
-pub enum LoginFor {
+#[derive(Clone, Copy, Debug)]
+pub enum LoginFor<'a> {
     /// They consented to a client.
-    Client(Consent),
+    Client(&'a Consent),
+    /// They did, and came back as somebody who may not use what it is for.
+    AnotherAccount(&'a GivenConsent),
+}
+
+impl LoginFor<'_> {
+    pub fn consent(&self) -> &GivenConsent {
+        match self {
+            Self::Client(consent) => consent.given(),
+            Self::AnotherAccount(given) => given,
+        }
+    }
 }
 
 /// The secret of one login, from which everything is derived that must come back unguessed.
@@ -56,7 +68,7 @@ impl Idp {
     /// The address to send the browser to.
     pub fn begin(
         &self,
-        LoginFor::Client(_): LoginFor,
+        login_for: LoginFor<'_>,
         discovered: &Discovered,
         login: &LoginSecret,
         state: &str,
@@ -74,7 +86,13 @@ impl Idp {
             .append_pair("nonce", &login.nonce())
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256");
-        for (name, value) in &settings.authorization_parameters {
+        let usual = &settings.authorization_parameters;
+        let instead = match login_for {
+            LoginFor::Client(_) => &[][..],
+            LoginFor::AnotherAccount(_) => &settings.another_account_parameters,
+        };
+        let is_kept = |name: &str| !instead.iter().any(|(other, _)| other == name);
+        for (name, value) in usual.iter().filter(|(name, _)| is_kept(name)).chain(instead) {
             query.append_pair(name, value);
         }
         drop(query);

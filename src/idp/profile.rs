@@ -15,6 +15,8 @@ pub struct IdpSettings {
     pub scopes: Vec<String>,
     /// Sent with every authorization request, besides what OAuth prescribes.
     pub authorization_parameters: Vec<(String, String)>,
+    /// Sent as well, or instead, when somebody who is signed in wants to be somebody else.
+    pub another_account_parameters: Vec<(String, String)>,
     /// Whether revoking a refresh token at the IdP ends that token and nothing else (RFC 7009 §2.1 lets it
     /// end more).
     pub revocable_refresh_tokens: bool,

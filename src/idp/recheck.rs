@@ -145,6 +145,7 @@ mod tests {
             client_authentication: ClientAuthentication::Basic,
             scopes: Vec::new(),
             authorization_parameters: Vec::new(),
+            another_account_parameters: Vec::new(),
             user_key: Vec::new(),
             revocable_refresh_tokens: false,
             logout_ends_connections: false,

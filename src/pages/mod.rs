@@ -12,7 +12,11 @@ use crate::wire::{RequestId, Response, answer};
 
 /// The templates, compiled.
 #[derive(Debug)]
-pub struct Pages(Environment<'static>);
+pub struct Pages {
+    templates: Environment<'static>,
+    /// Whom people ask for help, as configured.
+    contact: Option<String>,
+}
 
 /// What the full consent page shows.
 #[derive(Debug, Serialize)]
@@ -59,14 +63,14 @@ pub struct Problem {
     pub what: String,
     /// What the person can do.
     pub advice: &'static str,
-    pub link: Option<Link>,
+    pub links: Vec<Link>,
 }
 
 /// A way on, which the person takes only if they want to.
 #[derive(Debug, Serialize)]
 pub struct Link {
     pub href: String,
-    pub text: String,
+    pub text: &'static str,
 }
 
 /// A template of ours does not compile: a fault of this build.
@@ -75,14 +79,14 @@ pub struct Link {
 pub struct BrokenTemplate(#[from] minijinja::Error);
 
 impl Pages {
-    pub fn new() -> Result<Self, BrokenTemplate> {
+    pub fn new(contact: Option<String>) -> Result<Self, BrokenTemplate> {
         let mut templates = Environment::new();
         templates.add_template("frame.html", include_str!("frame.html"))?;
         templates.add_template("connect.html", include_str!("connect.html"))?;
         templates.add_template("consent.html", include_str!("consent.html"))?;
         templates.add_template("short.html", include_str!("short.html"))?;
         templates.add_template("problem.html", include_str!("problem.html"))?;
-        Ok(Self(templates))
+        Ok(Self { templates, contact })
     }
 
     pub fn consent(&self, page: &ConsentPage) -> Response {
@@ -99,7 +103,8 @@ impl Pages {
             title => problem.title,
             what => problem.what.clone(),
             advice => problem.advice,
-            link => Value::from(Serde(&problem.link)),
+            links => Value::from(Serde(&problem.links)),
+            contact => self.contact.as_deref(),
             request => request.to_string(),
         };
         let mut response = self.render(problem.status, "problem.html", values);
@@ -111,11 +116,11 @@ impl Pages {
 
     /// What a person sees at an MCP URL: the same for everybody, so rendered once.
     pub fn connect(&self, name: &str, url: &str) -> Result<String, BrokenTemplate> {
-        Ok(self.0.get_template("connect.html")?.render(context! { name, url })?)
+        Ok(self.templates.get_template("connect.html")?.render(context! { name, url })?)
     }
 
     fn render(&self, status: StatusCode, template: &str, values: Value) -> Response {
-        let rendered = self.0.get_template(template).and_then(|page| page.render(values));
+        let rendered = self.templates.get_template(template).and_then(|page| page.render(values));
         match rendered {
             Ok(html) => answer::page(status, html),
             Err(error) => {

@@ -5,7 +5,7 @@ use mcp_doorman::policy::AccessEntry;
 use serde_json::json;
 
 use crate::support::browser::Browser;
-use crate::support::doorman::{Doorman, MINUTE, ORIGIN};
+use crate::support::doorman::{Doorman, Granted, MINUTE, ORIGIN};
 use crate::support::exchange::Exchange;
 use crate::support::fake_idp::{CLIENT_ID, Conduct, Person};
 use crate::support::fake_mcp_server::FakeMcpServer;
@@ -265,6 +265,37 @@ async fn a_login_that_our_rules_refused_is_over() {
     browser.get(&callback).await.assert_stopped_on_a_page();
 
     assert_eq!(doorman.idp().asked("/token").len(), 1);
+}
+
+/// Somebody with two accounts was signed in at the IdP with the one that may not.
+#[tokio::test]
+async fn who_may_not_can_sign_in_with_another_account() {
+    let bob = AccessEntry { subjects: vec!["bob-1c55".to_owned()], ..AccessEntry::default() };
+    let server = FakeMcpServer::start().await;
+    let doorman = Doorman::in_front_of(server).access(&[bob]).start().await;
+    let client = doorman.register().await;
+    let (browser, stranger) = (doorman.browser(), doorman.browser());
+    let authorization = doorman.authorization(&client);
+
+    let page = browser.arrive(&authorization.url()).await;
+
+    page.assert_page(403);
+    let shown = page.shown();
+    assert!(shown.contains("signed in as alice@example.com"), "\n{page}");
+    assert!(shown.contains("the <b>help</b> desk") && !page.text().contains("<b>"), "\n{page}");
+    let another = page.link("Sign in with another account");
+    doorman.idp().sign_in(Person { sub: "bob-1c55", ..Person::alice() });
+    let landing = browser.open(&another).await.landing();
+    let asked = doorman.idp().asked("/authorize");
+    assert_eq!(asked.len(), 2);
+    assert!(!asked[0].parameters.contains_key("prompt"));
+    assert_eq!(asked[1].parameters["prompt"], "login");
+    assert_eq!(asked[1].parameters["hd"], "example.com");
+    let granted = Granted { code: landing.code(), verifier: authorization.verifier.clone() };
+    doorman.exchange(&client, &granted).await.assert_status(200);
+    // It is of use to nobody else, and once.
+    stranger.open(&another).await.assert_stopped_on_a_page();
+    browser.open(&another).await.assert_stopped_on_a_page();
 }
 
 #[tokio::test]

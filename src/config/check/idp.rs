@@ -36,6 +36,7 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
     );
     let scopes = scopes(raw.scopes, reading);
     let authorization_parameters = parameters(raw.authorization_parameters, reading);
+    let another_account_parameters = parameters(raw.another_account_parameters, reading);
     let user_key = user_key(raw.user_key, reading);
     let groups_claim = raw.groups_claim.optional();
     let revocable = raw.revocable_refresh_tokens.optional();
@@ -47,6 +48,7 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
         client_authentication: client_authentication?,
         scopes: scopes?,
         authorization_parameters: authorization_parameters?,
+        another_account_parameters: another_account_parameters?,
         user_key: user_key?,
         revocable_refresh_tokens: revocable?.is_some_and(|flag| flag.value),
         logout_ends_connections: logout_ends_connections?.is_some_and(|flag| flag.value),

@@ -41,6 +41,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let admin_socket = admin::check(raw.admin_socket, reading);
     let workers = workers(raw.workers, reading);
     let log = log(raw.log, reading);
+    let contact = raw.contact.optional();
     let public = resources::check(raw.resources, raw.issuer, reading);
     let idp = idp::check(raw.idp, reading);
     let sealing_keys = sealing_keys::check(raw.sealing_keys, reading);
@@ -63,6 +64,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
         health,
         admin_socket: admin_socket?,
         workers: workers?,
+        contact: contact?.map(|typed| typed.value),
         log: log?,
         issuer,
         resources,

@@ -18,6 +18,7 @@ pub(in crate::config) struct RawIdp {
     pub client_authentication: Field<String>,
     pub scopes: Required<Vec<Typed<String>>>,
     pub authorization_parameters: Field<Vec<Pair>>,
+    pub another_account_parameters: Field<Vec<Pair>>,
     pub user_key: Required<Vec<Typed<String>>>,
     /// Neither the operator nor the preset may know one.
     pub groups_claim: Field<String>,
@@ -69,6 +70,12 @@ pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawIdp {
             "authorization_parameters",
             "Sent with every login request, besides what OAuth prescribes.",
             values::PAIRS.by_default(|| json!({})),
+            reading,
+        ),
+        another_account_parameters: stanza.ask(
+            "another_account_parameters",
+            "Sent besides, or instead, when somebody who may not use this wants to sign in with another account. (preset)",
+            values::PAIRS,
             reading,
         ),
         user_key: stanza.require(

@@ -193,6 +193,15 @@ impl Exchange {
         unescape(&self.text())
     }
 
+    /// Where the link with this text leads.
+    #[track_caller]
+    pub fn link(&self, text: &str) -> String {
+        let html = self.text();
+        let end = html.find(&format!(">{text}</a>")).unwrap_or_else(|| panic!("no {text}\n{self}"));
+        let start = html[..end].rfind("<a ").unwrap();
+        attribute(&html[start + 1..end], "href").unwrap()
+    }
+
     /// The form of this page.
     #[track_caller]
     pub fn form(&self) -> PageForm {

@@ -572,6 +572,7 @@ impl Builder {
             log: LogSettings { format: LogFormat::Json, level: self.log_level },
             issuer: PublicUrl::parse(self.issuer).unwrap(),
             resources: std::iter::once(first).chain(others).collect(),
+            contact: Some("the <b>help</b> desk".to_owned()),
             idp: IdpSettings {
                 issuer: idp_issuer.to_owned(),
                 client_id: CLIENT_ID.to_owned(),
@@ -579,6 +580,7 @@ impl Builder {
                 client_authentication: self.client_authentication,
                 scopes: ["openid", "email"].map(str::to_owned).to_vec(),
                 authorization_parameters: vec![("hd".to_owned(), "example.com".to_owned())],
+                another_account_parameters: vec![("prompt".to_owned(), "login".to_owned())],
                 user_key: vec![self.user_key.to_owned()],
                 revocable_refresh_tokens: self.is_revocable,
                 logout_ends_connections: self.logout_ends_connections,
