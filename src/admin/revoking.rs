@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::JoinSet;
 use tracing::instrument::WithSubscriber as _;
 
 use crate::admin::control::ControlFault;
@@ -16,10 +16,11 @@ pub async fn answer(grants: &Grants, request: Request) -> Result<Response, Contr
     let body = body::read_whole(request.into_body(), LONGEST_BODY).await;
     let body = body.map_err(|_| ControlFault::Malformed)?;
     let whose = serde_json::from_slice(&body).map_err(|_| ControlFault::Malformed)?;
-    let chosen = choose(grants, whose).await?;
+    let (chosen, unreadable) = choose(grants, whose).await?;
     let (lines, response) = Lines::answer();
+    let tally = Tally { unreadable, ..Tally::default() };
     // A task of its own: who stops listening must not leave half of it undone.
-    tokio::spawn(end_all(grants.clone(), chosen, lines).with_current_subscriber());
+    tokio::spawn(end_all(grants.clone(), chosen, tally, lines).with_current_subscriber());
     Ok(response)
 }
 
@@ -35,30 +36,33 @@ impl From<Grant> for Chosen {
     }
 }
 
-async fn choose(grants: &Grants, whose: Whose) -> Result<Vec<Chosen>, ControlFault> {
-    let found = match whose {
+/// Those that are meant, codes under way among them: they would be connections in a moment. And how many rows
+/// can't be read, which may be meant too.
+async fn choose(grants: &Grants, whose: Whose) -> Result<(Vec<Chosen>, usize), ControlFault> {
+    let (found, unreadable) = match whose {
         Whose::Grant(text) => {
             if let Some(id) = GrantId::parse(&text) {
-                return Ok(vec![known(grants, id).await]);
+                return Ok((vec![known(grants, id).await], 0));
             }
             let start = text.to_ascii_lowercase();
             let is_hex = start.bytes().all(|digit| digit.is_ascii_hexdigit());
             if !is_hex || start.len() < SHORTEST_START {
                 return Err(ControlFault::NoGrantId);
             }
-            let found = collect(grants, &|grant| grant.id.hex().starts_with(&start)).await?;
-            only_one(found, &start, |grant| grant.id.hex())?
+            let (found, unreadable) =
+                grants.find(|grant| grant.id.hex().starts_with(&start)).await?;
+            (only_one(found, &start, |grant| grant.id.hex())?, unreadable)
         }
         Whose::User(text) => {
-            let found = collect(grants, &|grant| is_user(grant, &text)).await?;
-            only_one(found, &text, |grant| grant.person.key.clone())?
+            let (found, unreadable) = grants.find(|grant| is_user(grant, &text)).await?;
+            (only_one(found, &text, |grant| grant.person.key.clone())?, unreadable)
         }
         Whose::Client(text) => {
-            let found = collect(grants, &|grant| is_client(grant, &text)).await?;
-            only_one(found, &text, |grant| grant.client.hex())?
+            let (found, unreadable) = grants.find(|grant| is_client(grant, &text)).await?;
+            (only_one(found, &text, |grant| grant.client.hex())?, unreadable)
         }
     };
-    Ok(found.into_iter().map(Chosen::from).collect())
+    Ok((found.into_iter().map(Chosen::from).collect(), unreadable))
 }
 
 /// A whole id is ended whatever the store has of it: its row may be lost, its access tokens are not.
@@ -66,23 +70,6 @@ async fn known(grants: &Grants, id: GrantId) -> Chosen {
     let row = grants.read(id).await.ok().flatten().map(|read| read.grant);
     let row = row.filter(|grant| grant.state != GrantState::Ended);
     Chosen { id, connection: row.as_ref().map(Connection::of) }
-}
-
-/// Codes under way are among them: they would be connections in a moment.
-async fn collect(
-    grants: &Grants,
-    is_meant: &(dyn Fn(&Grant) -> bool + Sync),
-) -> Result<Vec<Grant>, ControlFault> {
-    let mut found = Vec::new();
-    for (number, grant) in grants.inventory().await?.enumerate() {
-        if is_meant(&grant) {
-            found.push(grant);
-        }
-        if number % TURN == 0 {
-            yield_now().await;
-        }
-    }
-    Ok(found)
 }
 
 /// Those whose id is `text`. If there are none, those that go by that name, unless they are several's:
@@ -111,18 +98,20 @@ fn only_one(
 }
 
 /// Several at once: each may wait for the IdP.
-async fn end_all(grants: Grants, chosen: Vec<Chosen>, mut lines: Lines) {
-    let mut tally = Tally::default();
+async fn end_all(grants: Grants, chosen: Vec<Chosen>, mut tally: Tally, mut lines: Lines) {
     let mut waiting = chosen.into_iter();
     let mut under_way = JoinSet::new();
     loop {
-        while under_way.len() < AT_ONCE
+        while under_way.len() < Grants::ENDED_AT_ONCE
             && let Some(next) = waiting.next()
         {
             under_way.spawn(end(grants.clone(), next).with_current_subscriber());
         }
         let Some(ended) = under_way.join_next().await else { break };
-        let Ok((ending, outcome)) = ended else { continue };
+        let Ok((ending, outcome)) = ended else {
+            tally.failed += 1;
+            continue;
+        };
         let line = if outcome.is_ok() {
             tally.ended += 1;
             Line::Ended(ending)
@@ -152,8 +141,5 @@ async fn end(grants: Grants, chosen: Chosen) -> (Ending, Result<(), StoreFault>)
 
 /// As long as the log has it.
 const SHORTEST_START: usize = 12;
-const AT_ONCE: usize = 16;
-/// Grants that are opened before others have a turn.
-const TURN: usize = 256;
 /// Bytes.
 const LONGEST_BODY: usize = 4 * 1024;

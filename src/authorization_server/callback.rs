@@ -26,6 +26,7 @@ use crate::idp::{Discovered, Identity, LoggedIn, LoginFault};
 use crate::pages::{ConsentPage, readable};
 use crate::policy::Resource;
 use crate::secret;
+use crate::store::{Created, StoreFault};
 use crate::token::sealed::{CODE, Code};
 use crate::wire::{Arrival, Form, Response, answer};
 
@@ -33,6 +34,7 @@ use crate::wire::{Arrival, Form, Response, answer};
 #[derive(Debug)]
 struct Begun {
     login: PendingLogin,
+    mark: CookieValue,
     /// The other logins of this browser, which go on.
     others: Vec<CookieValue>,
 }
@@ -63,7 +65,7 @@ enum Fault {
     NoCode,
     #[error(transparent)]
     Login(#[from] LoginFault),
-    #[error("the access rules do not admit {}, who is in {} groups", .0.key, .0.groups.len())]
+    #[error("the access rules do not admit {:?}, who is in {} groups", .0.key, .0.groups.len())]
     NotAllowed(Identity),
     #[error("the resource is no longer served here")]
     ResourceGone,
@@ -80,7 +82,7 @@ pub async fn handle(
     arrival: Arrival,
 ) -> Response {
     let form = Form::parse(query.as_bytes());
-    let mut begun = match begun_here(server, &form, headers, arrival).await {
+    let begun = match begun_here(server, &form, headers, arrival).await {
         Ok(begun) => begun,
         Err(fault) => {
             let whose_fault = match fault {
@@ -102,13 +104,17 @@ pub async fn handle(
             } else {
                 None
             };
-            let (url, mark) = another.map(|login| (login.url, login.mark)).unzip();
-            begun.others.extend(mark);
-            answer_to(server, &fault, &begun.login, url, arrival)
+            let url = another.as_ref().map(|login| login.url.clone());
+            let mut response = answer_to(server, &fault, &begun.login, url, arrival);
+            if let Some(login) = another {
+                let set = server.cookies.begin_login(&login.mark, &begun.others, LOGIN_LIFETIME);
+                response.headers_mut().extend(set.map(|cookie| (SET_COOKIE, cookie)));
+            }
+            response
         }
     };
     // However it ended, it is over: the same answer of the IdP won't be heard again.
-    if let Some(cookie) = server.cookies.set_logins(&begun.others, LOGIN_LIFETIME) {
+    if let Some(cookie) = server.cookies.end_login(&begun.mark) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     response
@@ -129,7 +135,7 @@ async fn begun_here(
     if others.len() == begun {
         return Err(NotBegun::AnotherBrowser);
     }
-    Ok(Begun { login, others })
+    Ok(Begun { login, mark, others })
 }
 
 /// A login whose person has consented, at last: to the client with a code, or with an error.
@@ -166,6 +172,7 @@ async fn finish(
 ) -> Result<Response, Fault> {
     let discovered = server.idp.discovered().await.map_err(LoginFault::from)?;
     let code = code_from(server.idp.issuer(), &discovered, form)?;
+    once(server, login, arrival).await?;
     let logged_in = server.idp.exchange(code, login.secret()).await?;
     let resource = admitted(server, login.request(), &logged_in)?;
     let person = PersonDigest::of(server.idp.issuer(), &logged_in.person.key);
@@ -175,6 +182,21 @@ async fn finish(
             ask_again(server, headers, login, client, resource, logged_in, arrival).await
         }
         Err(NotTheirs::Store(_)) => Err(Fault::Unavailable),
+    }
+}
+
+/// An IdP that sees its code twice takes back what the first one bought (RFC 6749 §4.1.2), and a person may
+/// reload the page while it thinks.
+async fn once(
+    server: &AuthorizationServer,
+    login: &PendingLogin,
+    arrival: Arrival,
+) -> Result<(), Fault> {
+    let (key, until) = (login.grant().callback_key(), arrival.at.after(LOGIN_LIFETIME));
+    match server.store.create(&key, String::new(), until).await {
+        Ok(Created::New(_)) => Ok(()),
+        Ok(Created::Present) => Err(Fault::Finished),
+        Err(StoreFault) => Err(Fault::Unavailable),
     }
 }
 
@@ -277,7 +299,8 @@ async fn issue_code(
         client: request.client,
         redirect_uri: secret::short_hash(request.redirect_uri.as_str().as_bytes()),
         challenge: request.challenge,
-        expires: arrival.at.after(CODE_LIFETIME),
+        // From now, as the row: the IdP may have taken its time.
+        expires: server.grants.now().after(CODE_LIFETIME),
         refreshes: request.refreshes,
         epoch: server.grants.epoch().await.map_err(|_| Fault::Unavailable)?,
     };

@@ -15,7 +15,7 @@ use crate::authorization_server::{
     AuthorizationServer, authorization_response, callback, problem_pages,
 };
 use crate::browser::consent::{ConsentFault, LateTicket, Submitted, Ticket};
-use crate::browser::cookies;
+use crate::browser::cookies::CookieValue;
 use crate::browser::memory::Memory;
 use crate::browser::person::LastPerson;
 use crate::idp::DiscoveryFault;
@@ -74,8 +74,7 @@ async fn answered(
         Submitted::read(&server.ring, text, browser.as_deref(), &parts.headers, arrival.at)?;
     match (form.one("decision"), submitted) {
         (Ok(Some("approve")), Submitted::BeforeLogin(ticket)) => {
-            let logins = server.cookies.logins(&parts.headers);
-            approved(server, ticket, logins, arrival).await
+            approved(server, ticket, &server.cookies.logins(&parts.headers), arrival).await
         }
         (Ok(Some("approve")), Submitted::AfterLogin(ticket)) => {
             approved_late(server, ticket, arrival).await
@@ -89,7 +88,7 @@ async fn answered(
 async fn approved(
     server: &AuthorizationServer,
     ticket: Ticket,
-    mut logins: Vec<cookies::CookieValue>,
+    others: &[CookieValue],
     arrival: Arrival,
 ) -> Result<Response, Fault> {
     let discovered = server.idp.discovered().await?;
@@ -104,9 +103,9 @@ async fn approved(
     );
     let mut response = answer::see_other(&begun.url).ok_or(Fault::Unavailable)?;
     // MCP security best practices: set only now, after approval.
-    logins.push(begun.mark);
-    let cookie = server.cookies.set_logins(&logins, LOGIN_LIFETIME).ok_or(Fault::Unavailable)?;
-    response.headers_mut().append(SET_COOKIE, cookie);
+    for cookie in server.cookies.begin_login(&begun.mark, others, LOGIN_LIFETIME) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
     Ok(response)
 }
 

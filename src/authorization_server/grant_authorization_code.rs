@@ -25,6 +25,8 @@ pub async fn redeem(
     check(client, form, &code, arrival)?;
     let grant = unspent(server, &code).await?;
     let resource = resource_indicator::granted(server, form, &grant)?;
+    // What the answer needs is had before anything is spent.
+    server.grants.epoch().await.map_err(|_| UNAVAILABLE)?;
     let grant = server.grants.redeem(code.grant).await.map_err(|fault| match fault {
         RedeemFault::Unknown => BAD_CODE,
         RedeemFault::Reused => {
@@ -70,7 +72,7 @@ async fn unspent(server: &AuthorizationServer, code: &Code) -> Result<Grant, Ref
         let is_cut_off = server.grants.is_cut_off(read.grant.began);
         return if is_cut_off { Err(BAD_CODE) } else { Ok(read.grant) };
     }
-    match server.grants.epochs().why_missing(code.epoch).await.map_err(|_| UNAVAILABLE)? {
+    match server.grants.why_missing(code.epoch, code.expires).await.map_err(|_| UNAVAILABLE)? {
         Missing::Over | Missing::Lost => Err(BAD_CODE),
         Missing::Elsewhere => Err(ELSEWHERE),
     }

@@ -63,8 +63,8 @@ async fn missing(
     client: &Client,
     token: RefreshToken,
 ) -> Result<ReadGrant, Refused> {
-    let why = server.grants.epochs().why_missing(token.epoch).await.map_err(|_| UNAVAILABLE)?;
-    match why {
+    let why = server.grants.why_missing(token.epoch, token.issued).await;
+    match why.map_err(|_| UNAVAILABLE)? {
         Missing::Over => Err(BAD_TOKEN),
         Missing::Elsewhere => Err(ELSEWHERE),
         Missing::Lost => {

@@ -73,7 +73,7 @@ async fn end(
             let id = token.grant;
             // A grant that the store lost could be adopted later by whoever has the token.
             let is_lost = server.grants.read(id).await?.is_none()
-                && server.grants.epochs().why_missing(token.epoch).await? == Missing::Lost;
+                && server.grants.why_missing(token.epoch, token.issued).await? == Missing::Lost;
             match grant_refresh_token::orphan(server, client, token) {
                 Some(orphan) if is_lost => server.grants.disown(&orphan).await,
                 Some(_) | None => server.grants.end(id).await,

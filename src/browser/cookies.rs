@@ -19,7 +19,8 @@ use crate::secret;
 #[derive(Clone, Debug)]
 pub struct Cookies {
     browser: String,
-    logins: String,
+    /// The name begins so; the start of the value ends it.
+    login: String,
     person: String,
     attributes: &'static str,
 }
@@ -38,7 +39,7 @@ impl Cookies {
         };
         Self {
             browser: format!("{prefix}-{hash}-browser"),
-            logins: format!("{prefix}-{hash}-logins"),
+            login: format!("{prefix}-{hash}-login-"),
             person: format!("{prefix}-{hash}-person"),
             attributes,
         }
@@ -55,19 +56,38 @@ impl Cookies {
         HeaderValue::from_str(&text).ok()
     }
 
-    /// The logins that this browser has begun and not finished, oldest first.
+    /// The logins that this browser has begun and not finished, oldest first as browsers send them. A cookie
+    /// each, so that two that are answered at once don't undo each other.
     pub fn logins(&self, headers: &HeaderMap) -> Vec<CookieValue> {
-        let text = read(headers, &self.logins).unwrap_or_default();
-        text.split('.').filter(|value| is_value(value)).map(str::to_owned).collect()
+        let values = pairs(headers).filter_map(|pair| {
+            let (_, value) =
+                pair.strip_prefix(self.login.as_bytes())?.split_at_checked(MARK + 1)?;
+            String::from_utf8(value.to_vec()).ok()
+        });
+        values.filter(|value| is_value(value)).collect()
     }
 
-    /// Several tabs may log in at once; beyond a few, the oldest is forgotten, so that the cookie
-    /// can't outgrow what servers accept.
-    pub fn set_logins(&self, values: &[CookieValue], life: Duration) -> Option<HeaderValue> {
-        let newest = values.len().saturating_sub(MOST_LOGINS);
-        let kept = values.get(newest..).unwrap_or_default().join(".");
-        let life = if kept.is_empty() { 0 } else { life.as_secs() };
-        let text = format!("{}={kept}; Max-Age={life}{}", self.logins, self.attributes);
+    /// One more beside the `others`. Beyond a few, the oldest are forgotten, so that the cookies can't outgrow
+    /// what servers accept.
+    pub fn begin_login(
+        &self,
+        value: &str,
+        others: &[CookieValue],
+        life: Duration,
+    ) -> impl Iterator<Item = HeaderValue> {
+        let most = MOST_LOGINS - 1;
+        let oldest = others.get(..others.len().saturating_sub(most)).unwrap_or_default();
+        let begun = self.set_login(value, value, life);
+        begun.into_iter().chain(oldest.iter().filter_map(|old| self.end_login(old)))
+    }
+
+    pub fn end_login(&self, value: &str) -> Option<HeaderValue> {
+        self.set_login(value, "", Duration::ZERO)
+    }
+
+    fn set_login(&self, named: &str, value: &str, life: Duration) -> Option<HeaderValue> {
+        let (name, mark) = (&self.login, named.get(..MARK)?);
+        let text = format!("{name}{mark}={value}; Max-Age={}{}", life.as_secs(), self.attributes);
         HeaderValue::from_str(&text).ok()
     }
 
@@ -102,18 +122,22 @@ fn is_value(text: &str) -> bool {
     text.len() == 22 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-/// By bytes: other applications on this host may have set cookies that are not ASCII.
 fn read(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
-        .filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    pairs(headers)
+        .filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
         .find_map(|value| String::from_utf8(value.to_vec()).ok())
+}
+
+/// By bytes: other applications on this host may have set cookies that are not ASCII.
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(COOKIE).into_iter();
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).map(<[u8]>::trim_ascii)
 }
 
 const OURS: &[u8] = b"doorman-";
 const MOST_LOGINS: usize = 8;
+/// Characters of its value that name the cookie of a login.
+const MARK: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -170,14 +194,48 @@ mod tests {
         }
     }
 
+    fn of_all(set: &[HeaderValue]) -> HeaderMap {
+        let pairs = set.iter().map(|cookie| cookie.to_str().unwrap().split(';').next().unwrap());
+        let line = pairs.collect::<Vec<_>>().join("; ");
+        HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&line).unwrap())])
+    }
+
     #[test]
-    fn a_hundred_logins_stay_under_a_kibibyte_and_the_newest_is_kept() {
+    fn logins_are_begun_and_ended_one_by_one() {
         let cookies = names("https://a.example");
-        let values: Vec<_> = (0..100).map(|n| value_from([n; 16])).collect();
+        let [one, other] = [1, 2].map(|n| value_from([n; 16]));
+        let life = Duration::from_secs(600);
 
-        let set = cookies.set_logins(&values, Duration::from_secs(600)).unwrap();
+        let set: Vec<_> = [&one, &other]
+            .into_iter()
+            .flat_map(|value| cookies.begin_login(value, &[], life).collect::<Vec<_>>())
+            .collect();
+        let end = cookies.end_login(&one).unwrap();
 
-        assert!(set.len() < 1024);
-        assert_eq!(cookies.logins(&sent(set.to_str().unwrap())).last(), values.last());
+        assert_eq!(cookies.logins(&of_all(&set)), [one, other]);
+        let named = |set: &HeaderValue| set.to_str().unwrap().split('=').next().unwrap().to_owned();
+        assert_eq!(named(&end), named(&set[0]));
+        assert_ne!(named(&end), named(&set[1]));
+        assert!(end.to_str().unwrap().contains("=; Max-Age=0;"));
+    }
+
+    /// Each of a hundred tabs.
+    #[test]
+    fn of_a_hundred_logins_the_newest_few_are_kept() {
+        let cookies = names("https://a.example");
+        let mut kept: Vec<CookieValue> = Vec::new();
+
+        for n in 0..100 {
+            let value = value_from([n; 16]);
+            let set: Vec<_> =
+                cookies.begin_login(&value, &kept, Duration::from_secs(600)).collect();
+            let gone = set.len() - 1;
+            kept.drain(..gone);
+            kept.push(value);
+            assert_eq!(cookies.logins(&of_all(&set)).len(), 1, "what is forgotten is emptied");
+        }
+
+        assert_eq!(kept.len(), MOST_LOGINS);
+        assert_eq!(kept.last(), Some(&value_from([99; 16])));
     }
 }

@@ -75,14 +75,8 @@ impl Grants {
         self.to_an_end(async move { grants.adopt_in_turn(&orphan).await }).await
     }
 
-    /// An orphan that is to end: nobody may adopt it later.
+    /// An orphan that is to end, at the IdP too.
     pub async fn disown(&self, orphan: &Orphan) -> Result<(), StoreFault> {
-        let vouch = Vouch::at(self.on.clock.now(), None);
-        let person =
-            Identity { key: orphan.keepsake.person.clone(), email: None, groups: Vec::new() };
-        let grant = Grant { state: GrantState::Ended, ..self.rebuilt(orphan, person, vouch) };
-        // If there is a row after all, it is ended below like any other.
-        self.on.store.create(&grant.id.key(), self.sealed(&grant)?, grant.ends_at).await?;
         self.end(orphan.id).await?;
         self.revoke_at_idp(orphan.id, Some(orphan.keepsake.idp_token.clone())).await;
         Ok(())
@@ -112,6 +106,9 @@ impl Grants {
 
     async fn adopt_alone(&self, orphan: &Orphan) -> Result<ReadGrant, AdvanceFault> {
         let (idp, keepsake) = (&self.on.idp, &orphan.keepsake);
+        if self.has_logged_out(keepsake.began, keepsake.subject, keepsake.session).await? {
+            return Err(AdvanceFault::Ended);
+        }
         let (grant_id, issuer) = (orphan.id, idp.issuer());
         let token = keepsake.idp_token.secret();
         let answer = idp.recheck(&token).await;
@@ -128,6 +125,9 @@ impl Grants {
             }
             Verdict::Unknown(fault) => {
                 tracing::warn!(%grant_id, idp = issuer, %fault, whose_fault = "idp", "the store lost this grant, and the IdP does not say whether the person may go on");
+                if let Some(renewed) = &answer.refresh_token {
+                    self.keep_renewed(orphan, renewed).await?;
+                }
                 return Err(AdvanceFault::Unvouched);
             }
             Verdict::Silent => return Err(AdvanceFault::Unvouched),
@@ -138,6 +138,16 @@ impl Grants {
         let adopted = self.write_anew(grant, answer.refresh_token.as_ref()).await?;
         tracing::warn!(%grant_id, user = keepsake.person, whose_fault = "store", "the store lost this grant; the IdP vouches for the person, so it goes on");
         Ok(adopted)
+    }
+
+    /// The token in the keepsake may be spent, and this one is all that the IdP can be asked with next time.
+    /// It has vouched for nobody yet.
+    async fn keep_renewed(&self, orphan: &Orphan, renewed: &Secret) -> Result<(), AdvanceFault> {
+        let key = orphan.keepsake.person.clone();
+        let person = Identity { key, email: None, groups: Vec::new() };
+        let vouch =
+            Vouch { asked_in_vain: true, ..Vouch::at(Timestamp::from_seconds(0), Some(renewed)) };
+        self.write_anew(self.rebuilt(orphan, person, vouch), Some(renewed)).await.map(|_| ())
     }
 
     fn rebuilt(&self, orphan: &Orphan, person: Identity, vouch: Vouch) -> Grant {

@@ -6,9 +6,12 @@ use tokio::time::{sleep, timeout};
 use tracing::instrument::WithSubscriber as _;
 
 use crate::clock::Timestamp;
+use crate::grants::generations::Generations;
 use crate::grants::revocations::{ENDING, Ending};
 use crate::grants::vouch::{IdpToken, Vouch};
 use crate::grants::{Grant, GrantId, GrantState, Grants, MOST_TRIES};
+use crate::idp::Identity;
+use crate::oauth::{ClientDigest, Scopes};
 use crate::store::{Cursor, Followed, StoreFault, Swap};
 
 impl Grants {
@@ -19,26 +22,47 @@ impl Grants {
     pub async fn end(&self, id: GrantId) -> Result<(), StoreFault> {
         let until = self.on.clock.now().after(self.lifetimes.access + CLOCK_LEEWAY);
         self.on.revocations.add(id, until);
+        // Before the row: as long as that is not ended, whoever tries again finds it.
+        self.tell_replicas(id, until).await?;
         for _ in 0..MOST_TRIES {
-            // A store that lost the row has lost what would tell the other replicas.
-            let Some(read) = self.read(id).await? else {
-                return self.tell_replicas(id, until).await;
-            };
+            let Some(read) = self.read(id).await? else { return self.bury(id).await };
             if read.grant.state == GrantState::Ended {
-                // Told again: the caller may be trying again because that failed.
-                return self.tell_replicas(id, until).await;
+                return Ok(());
             }
             // What could still ask the IdP goes with it.
             let idp_token = read.grant.vouch.refresh_token.clone();
             let vouch = Vouch { refresh_token: None, ..read.grant.vouch };
             let ended = Grant { state: GrantState::Ended, vouch, ..read.grant };
-            if let Swap::Done(_) = self.swap(&ended, read.version).await? {
-                self.tell_replicas(id, until).await?;
+            let swapped = self.swap(&ended, read.version).await;
+            if swapped != Ok(Swap::Lost) {
+                // Whether or not that was heard: the row may have forgotten it.
                 self.revoke_at_idp(id, idp_token).await;
-                return Ok(());
+                return swapped.map(|_| ());
             }
         }
         Err(StoreFault)
+    }
+
+    /// A grant without a row that can be read: it gets one that says that it is over, for whoever would
+    /// rebuild it.
+    async fn bury(&self, id: GrantId) -> Result<(), StoreFault> {
+        let now = self.on.clock.now();
+        let grant = Grant {
+            id,
+            state: GrantState::Ended,
+            generations: Generations::first(now),
+            person: Identity { key: String::new(), email: None, groups: Vec::new() },
+            client: ClientDigest::of(""),
+            client_name: String::new(),
+            resource: String::new(),
+            scopes: Scopes::default(),
+            began: now,
+            ends_at: now.after(self.lifetimes.grant),
+            vouch: Vouch::at(now, None),
+            subject: None,
+            session: None,
+        };
+        self.on.store.put(&id.key(), self.sealed(&grant)?, grant.ends_at).await
     }
 
     async fn tell_replicas(&self, grant: GrantId, until: Timestamp) -> Result<(), StoreFault> {
@@ -112,6 +136,7 @@ const PAUSES: [Duration; 4] = [
 mod tests {
     use super::*;
     use crate::grants::set_up::{GRANT, SetUp, StoreConduct};
+    use crate::store::Store as _;
 
     /// The row may still be live, so nobody may be told that it is not; its tokens are refused anyway.
     #[tokio::test]
@@ -124,6 +149,42 @@ mod tests {
 
         assert_eq!(ended, Err(StoreFault));
         assert!(grants.on.revocations.contains(GRANT));
+    }
+
+    /// The store is full for logs, or goes away between two writes: whoever tries again ends it for all.
+    #[tokio::test]
+    async fn an_end_that_was_not_told_to_the_others_is_ended_by_the_next_try() {
+        let SetUp { grants: here, store, .. } = SetUp::with_code(None).await;
+        let there = here.replica();
+        let begun = there.follow_endings(Cursor::START).await.unwrap();
+        store.conduct(StoreConduct::AppendsNothing);
+
+        assert_eq!(here.end(GRANT).await, Err(StoreFault));
+        let row = here.read(GRANT).await.unwrap().unwrap().grant;
+        assert_ne!(row.state, GrantState::Ended, "nobody would look for it any more");
+        store.conduct(StoreConduct::Good);
+        here.end(GRANT).await.unwrap();
+
+        there.follow_endings(begun).await.unwrap();
+        assert!(there.on.revocations.contains(GRANT));
+    }
+
+    /// Nobody may rebuild it from what its refresh token carries.
+    #[tokio::test]
+    async fn a_grant_whose_row_is_lost_ends_for_good() {
+        let SetUp { grants, store, .. } = SetUp::live("T1").await;
+        for lost in ["deleted", "unreadable"] {
+            let until = grants.now().after(Duration::from_secs(60));
+            match lost {
+                "deleted" => store.delete(&GRANT.key()).await.unwrap(),
+                _ => store.put(&GRANT.key(), "of another key".to_owned(), until).await.unwrap(),
+            }
+
+            grants.end(GRANT).await.unwrap();
+
+            let row = grants.read(GRANT).await.unwrap().unwrap().grant;
+            assert_eq!(row.state, GrantState::Ended, "{lost}");
+        }
     }
 
     #[tokio::test]

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::vec;
 
+use tokio::task::yield_now;
+
 use crate::clock::Timestamp;
 use crate::grants::{Grant, GrantState, Grants, row};
 use crate::seal::KeyRing;
@@ -25,7 +27,30 @@ impl Grants {
         let (ring, now) = (Arc::clone(&self.on.ring), self.on.clock.now());
         Ok(Inventory { records, ring, now, unreadable: 0 })
     }
+
+    /// Those of the inventory that `is_meant`, and how many rows could not be read.
+    pub async fn find(
+        &self,
+        is_meant: impl Fn(&Grant) -> bool,
+    ) -> Result<(Vec<Grant>, usize), StoreFault> {
+        let (mut inventory, mut found) = (self.inventory().await?, Vec::new());
+        for (number, grant) in inventory.by_ref().enumerate() {
+            if is_meant(&grant) {
+                found.push(grant);
+            }
+            if number % TURN == 0 {
+                yield_now().await;
+            }
+        }
+        Ok((found, inventory.unreadable()))
+    }
+
+    /// Of grants that are ended together: each may wait for the IdP.
+    pub const ENDED_AT_ONCE: usize = 16;
 }
+
+/// Grants that are opened before others have a turn.
+const TURN: usize = 256;
 
 impl Inventory {
     /// How many rows were passed over so far because no key of ours opens them: sealed with one that is

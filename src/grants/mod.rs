@@ -24,7 +24,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::idp::{Idp, LoggedIn};
 use crate::oauth::{ClientDigest, Scopes};
 use crate::seal::KeyRing;
-use crate::store::epoch::{Epoch, Epochs};
+use crate::store::epoch::{Epoch, Epochs, Missing};
 use crate::store::{Created, Reach, Store, StoreFault, Swap, Version};
 
 pub use adoption::{Keepsake, Orphan};
@@ -147,6 +147,22 @@ impl Grants {
         self.on.epochs.current().await
     }
 
+    /// Why there is no row for a token that was issued at `issued`, under `epoch`.
+    pub async fn why_missing(
+        &self,
+        epoch: Epoch,
+        issued: Timestamp,
+    ) -> Result<Missing, StoreFault> {
+        let why = self.on.epochs.why_missing(epoch).await?;
+        // An instance with a store of its own that issued nothing for so long is gone, and its store too.
+        let last_use =
+            issued.after(self.lifetimes.access.min(LONGEST_ELSEWHERE)).after(LATEST_REFRESH);
+        Ok(match why {
+            Missing::Elsewhere if self.now() >= last_use => Missing::Lost,
+            why @ (Missing::Over | Missing::Lost | Missing::Elsewhere) => why,
+        })
+    }
+
     /// Where grants are kept.
     pub fn epochs(&self) -> &Epochs {
         &self.on.epochs
@@ -219,13 +235,23 @@ impl Grants {
             generations: Generations::first(self.on.clock.now()),
             ..read.grant
         };
-        match self.swap(&live, read.version).await? {
-            Swap::Done(_) => Ok(live),
+        let sealed = self.sealed(&live)?;
+        let until = self.idle_end(&live);
+        let key = id.key();
+        let swapped =
+            self.on.store.swap(&key, read.version, sealed.clone(), until, Reach::OneServer);
+        match swapped.await {
+            Ok(Swap::Done(_)) => Ok(live),
             // Two redemptions at once: the one that lost is a replay like any other.
-            Swap::Lost => {
+            Ok(Swap::Lost) => {
                 self.end(id).await?;
                 Err(RedeemFault::Reused)
             }
+            // Done after all? No two redemptions seal the same text.
+            Err(fault) => match self.on.store.read(&key).await? {
+                Some(record) if record.value == sealed => Ok(live),
+                _ => Err(fault.into()),
+            },
         }
     }
 
@@ -325,6 +351,9 @@ impl Grants {
 
 /// From our redirect to the client's token request.
 pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
+/// After its access token has expired.
+const LATEST_REFRESH: Duration = Duration::from_mins(10);
+const LONGEST_ELSEWHERE: Duration = Duration::from_hours(2);
 const ALLOWANCE: Duration = Duration::from_secs(5);
 const MOST_TRIES: usize = 16;
 
@@ -332,6 +361,18 @@ const MOST_TRIES: usize = 16;
 mod tests {
     use super::*;
     use crate::grants::set_up::{FirmIdp, GRANT, SetUp, StoreConduct};
+
+    /// The client would try again, with a code that it has spent, and be thrown out.
+    #[tokio::test]
+    async fn a_redemption_that_nobody_heard_of_is_done() {
+        let SetUp { grants, store, .. } = SetUp::with_code(None).await;
+        store.conduct(StoreConduct::SwapsUnheard);
+
+        let redeemed = grants.redeem(GRANT).await.unwrap();
+
+        assert_eq!(grants.read(GRANT).await.unwrap().unwrap().grant, redeemed);
+        assert_eq!(grants.redeem(GRANT).await, Err(RedeemFault::Reused));
+    }
 
     /// A replay that could not be punished must not look as if it had been.
     #[tokio::test]

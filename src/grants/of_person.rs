@@ -1,33 +1,72 @@
 //! The grants of somebody who logged out at the IdP, found and ended.
 
+use tokio::task::JoinSet;
 use tracing::instrument::WithSubscriber as _;
 
-use crate::grants::{Grant, GrantState, Grants, row};
+use crate::clock::Timestamp;
+use crate::grants::{Grant, Grants};
 use crate::idp::LoggedOut;
-use crate::store::StoreFault;
+use crate::seal::Kind;
+use crate::store::{Key, StoreFault};
 
 impl Grants {
     /// End every grant of whoever logged out; how many ended. Looks at every grant there is.
     ///
     /// An error means that some may still be live: say so, and let the caller try again.
     pub async fn end_those_of(&self, logged_out: LoggedOut) -> Result<usize, StoreFault> {
-        let rows = self.on.store.list("grant").await?;
-        // A row that does not open is as good as none.
-        let grants = rows.iter().filter_map(|row| self.on.ring.open(&row::ROW, &row.value).ok());
-        let theirs = grants.filter(|grant: &Grant| is_of(grant, logged_out));
-        // Each in a task of its own: whoever waits may give up, and the IdP may be slow to revoke.
-        let ending: Vec<_> = theirs
-            .map(|grant| {
-                let ending = self.clone().end_as_logged_out(grant).with_current_subscriber();
-                self.on.background.spawn(ending)
-            })
-            .collect();
+        self.note(logged_out).await?;
+        let (theirs, _) = self.find(|grant| is_of(grant, logged_out)).await?;
+        // In a task of its own: whoever waits may give up.
+        let ending = self.clone().end_all_as_logged_out(theirs).with_current_subscriber();
+        self.on.background.spawn(ending).await.unwrap_or(Err(StoreFault))
+    }
+
+    /// Several at once: the IdP may be slow to revoke.
+    async fn end_all_as_logged_out(self, theirs: Vec<Grant>) -> Result<usize, StoreFault> {
+        let (mut waiting, mut under_way) = (theirs.into_iter(), JoinSet::new());
         let mut ended = Ok(0);
-        for ending in ending {
-            let done = ending.await.unwrap_or(Err(StoreFault));
+        loop {
+            while under_way.len() < Self::ENDED_AT_ONCE
+                && let Some(grant) = waiting.next()
+            {
+                let ending = self.clone().end_as_logged_out(grant);
+                under_way.spawn(ending.with_current_subscriber());
+            }
+            let Some(done) = under_way.join_next().await else { return ended };
+            let done = done.unwrap_or(Err(StoreFault));
             ended = ended.and_then(|count| done.map(|()| count + 1));
         }
-        ended
+    }
+
+    /// For grants that the store has lost and could adopt again.
+    async fn note(&self, logged_out: LoggedOut) -> Result<(), StoreFault> {
+        if !self.on.idp.revokes_single_tokens() {
+            return Ok(());
+        }
+        let now = self.on.clock.now();
+        let sealed = self.on.ring.seal(&LOGOUT, &now).map_err(|_| StoreFault)?;
+        let name = match logged_out {
+            LoggedOut::Person(subject) => subject,
+            LoggedOut::Session { session, .. } => session,
+        };
+        self.on.store.put(&key(name), sealed, now.after(self.lifetimes.grant)).await
+    }
+
+    /// Did the person log out, of everything or of their session, after `began`?
+    pub(super) async fn has_logged_out(
+        &self,
+        began: Timestamp,
+        subject: Option<[u8; 16]>,
+        session: Option<[u8; 16]>,
+    ) -> Result<bool, StoreFault> {
+        for name in subject.into_iter().chain(session) {
+            let noted = self.on.store.read(&key(name)).await?;
+            let at = noted.and_then(|record| self.on.ring.open(&LOGOUT, &record.value).ok());
+            if at.is_some_and(|at| at >= began) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn end_as_logged_out(self, grant: Grant) -> Result<(), StoreFault> {
@@ -44,15 +83,21 @@ impl Grants {
 }
 
 fn is_of(grant: &Grant, logged_out: LoggedOut) -> bool {
-    grant.state != GrantState::Ended
-        && match logged_out {
-            LoggedOut::Person(subject) => grant.subject == Some(subject),
-            LoggedOut::Session { session, subject } => {
-                grant.session == Some(session)
-                    && subject.is_none_or(|subject| grant.subject == Some(subject))
-            }
+    match logged_out {
+        LoggedOut::Person(subject) => grant.subject == Some(subject),
+        LoggedOut::Session { session, subject } => {
+            grant.session == Some(session)
+                && subject.is_none_or(|subject| grant.subject == Some(subject))
         }
+    }
 }
+
+fn key(name: [u8; 16]) -> Key {
+    Key::new("logout", &name)
+}
+
+/// When somebody logged out.
+const LOGOUT: Kind<Timestamp> = Kind::new("doorman_lo_", 1);
 
 #[cfg(test)]
 mod tests {

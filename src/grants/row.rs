@@ -71,6 +71,11 @@ impl GrantId {
         Key::new(KEYS, &self.0)
     }
 
+    /// Of the one answer of the IdP that may become this grant.
+    pub fn callback_key(self) -> Key {
+        Key::new("callback", &self.0)
+    }
+
     /// Of the right to ask the IdP about it.
     pub(super) fn lease_key(self) -> Key {
         Key::new("recheck", &self.0)

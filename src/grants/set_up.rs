@@ -129,6 +129,8 @@ pub enum StoreConduct {
     Good,
     /// Neither reads nor swaps.
     Away,
+    /// Takes no entries of logs.
+    AppendsNothing,
     /// Somebody else is always quicker.
     LosesSwaps,
     /// The next swap is done, and nobody hears of it.
@@ -176,7 +178,9 @@ impl Store for OddStore {
         Box::pin(async move {
             let conduct = *self.conduct.lock().unwrap();
             match conduct {
-                StoreConduct::Good => self.inner.swap(key, read, value, until, reach).await,
+                StoreConduct::Good | StoreConduct::AppendsNothing => {
+                    self.inner.swap(key, read, value, until, reach).await
+                }
                 StoreConduct::Away => Err(StoreFault),
                 StoreConduct::LosesSwaps => Ok(Swap::Lost),
                 StoreConduct::SwapsUnheard => {
@@ -197,6 +201,9 @@ impl Store for OddStore {
     }
 
     fn append<'a>(&'a self, log: &'static str, entry: String, until: Timestamp) -> Answer<'a, ()> {
+        if self.is(StoreConduct::AppendsNothing) {
+            return Box::pin(async { Err(StoreFault) });
+        }
         self.inner.append(log, entry, until)
     }
 
