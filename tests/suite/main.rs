@@ -23,6 +23,8 @@ mod logs;
 mod lost_store;
 mod metadata_documents;
 mod metadata_documents_signing;
+#[path = "../model/mod.rs"]
+mod model;
 mod outages;
 mod proxying;
 mod recheck;
