@@ -254,5 +254,5 @@ fn victims_own() -> Step {
     Step::Open { browser, client, begun_by: Party::Victim, bent: None }
 }
 
-const WALKS: usize = 150;
+const WALKS: usize = 100;
 const STEPS: usize = 14;

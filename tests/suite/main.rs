@@ -18,6 +18,7 @@ mod declared_clients;
 mod demo;
 mod discovery;
 mod exchanges;
+mod formats;
 mod login;
 mod logs;
 mod lost_store;
