@@ -16,6 +16,7 @@ mod operators;
 mod outages;
 mod redis_contract;
 mod refusals;
+mod rotation;
 mod servers;
 #[path = "../suite/support/mod.rs"]
 #[expect(
