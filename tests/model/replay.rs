@@ -105,6 +105,15 @@ impl Walk<'_> {
         outcome
     }
 
+    /// Both browsers were here before, so each has a cookie of its own.
+    pub async fn were_here_before(&self) {
+        let doorman = &self.stage.doorman;
+        for browser in [&self.victim, &self.attacker] {
+            let page = browser.get(&doorman.authorization(&self.stage.usual).url()).await;
+            page.assert_page(200);
+        }
+    }
+
     pub fn is_refused(&self) -> bool {
         self.way.last().is_some_and(|(_, outcome)| !outcome.is_progress())
     }
@@ -244,10 +253,12 @@ impl Walk<'_> {
         verifier: Verifier,
     ) -> (Outcome, Exchange) {
         let client = self.stage.client(client);
+        // Whoever has the code knows where it was sent to.
+        let asked_by = self.stage.client(self.state.pages[self.state.codes[code].page].client);
         let mut form = vec![
             ("grant_type", "authorization_code"),
             ("code", &self.codes[code]),
-            ("redirect_uri", &client.redirect_uri),
+            ("redirect_uri", &asked_by.redirect_uri),
             ("client_id", &client.id),
             ("resource", self.stage.doorman.resource()),
         ];
