@@ -249,6 +249,7 @@ const LONGEST_SEGMENT: usize = 128;
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use url::Position;
 
     use super::*;
 
@@ -451,5 +452,132 @@ mod tests {
                 }
             }
         }
+
+        /// OAuth 2.1 §2.3.1, RFC 8252 §7.3: the same bytes, or another port of the same loopback host; and all
+        /// of that.
+        #[test]
+        fn what_matches_is_the_same_but_for_a_loopback_port(
+            (registration, presented) in registered_and_presented(),
+        ) {
+            let registration = registered(&registration);
+            let is_same = registration.as_str() == presented
+                || matches!(
+                    (around_port(registration.as_str()), around_port(&presented)),
+                    (Some(own), Some(presented)) if own == presented
+                );
+
+            let accepted = registration.matches(&presented);
+
+            prop_assert_eq!(accepted.is_some(), is_same, "{} {}", registration.as_str(), presented);
+            if let Some(accepted) = accepted {
+                let own = Url::parse(registration.as_str()).unwrap();
+                let url = Url::parse(accepted.as_str()).unwrap();
+                prop_assert_eq!(url.username().len() + url.password().map_or(0, str::len), 0);
+                prop_assert_eq!(url.fragment(), None);
+                prop_assert_eq!(url.host_str(), own.host_str());
+                prop_assert_eq!((url.path(), url.query()), (own.path(), own.query()));
+                if own.scheme() == "http" {
+                    prop_assert_eq!(url.scheme(), "http");
+                } else {
+                    prop_assert_eq!(url[..Position::BeforePath].to_owned(), &own[..Position::BeforePath]);
+                }
+            }
+        }
+
+        /// docs/decisions/0010: one segment of letters, digits, dash and underscore.
+        #[test]
+        fn a_star_is_one_plain_segment_for_another_parser_too(
+            start in "https://(chat|a\\.b)\\.example(:8443)?/[a-z]{1,8}/([a-z0-9]{1,4}/)?",
+            ending in prop_oneof!["[A-Za-z0-9_-]{0,130}", "[a-z0-9./?#;:@%*&=\\\\ -]{0,8}", any::<String>()],
+            is_bent in prop::bool::weighted(0.2),
+            bend in bending(),
+        ) {
+            let open =
+                RegisteredRedirectUri::parse_written_by_operator(&format!("{start}*"), &[]).unwrap();
+            let presented = format!("{start}{ending}");
+            let presented = if is_bent { bent(&presented, &bend) } else { presented };
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            let segment = presented.strip_prefix(&start).filter(|segment| segment.chars().all(plain));
+            let is_covered = segment.is_some_and(|segment| (1..=128).contains(&segment.len()));
+
+            let accepted = open.matches(&presented);
+
+            prop_assert_eq!(accepted.is_some(), is_covered, "{} {}", start, presented);
+            if let Some(accepted) = accepted {
+                let url = Url::parse(accepted.as_str()).unwrap();
+                prop_assert_eq!(url.as_str(), presented.as_str(), "mended");
+                prop_assert_eq!(url.origin(), Url::parse(&start).unwrap().origin());
+                prop_assert_eq!(url.path_segments().unwrap().next_back(), segment);
+                prop_assert_eq!((url.query(), url.fragment()), (None, None));
+            }
+        }
+    }
+
+    /// A change of one place: there, that many characters make way for this.
+    type Bend = (prop::sample::Index, usize, String);
+
+    fn bending() -> impl Strategy<Value = Bend> {
+        let text = prop_oneof![
+            "[a-z0-9.:@/?#%\\\\_-]{0,3}",
+            Just(":80".to_owned()),
+            Just(".evil.com".to_owned()),
+            Just("localhost".to_owned()),
+            Just("\t".to_owned()),
+        ];
+        (any::<prop::sample::Index>(), 0..4_usize, text)
+    }
+
+    /// Of ASCII, or not at all.
+    fn bent(text: &str, (at, removed, put): &Bend) -> String {
+        let start = at.index(text.len() + 1);
+        let end = (start + removed).min(text.len());
+        match (text.get(..start), text.get(end..)) {
+            (Some(before), Some(after)) => format!("{before}{put}{after}"),
+            (None, _) | (_, None) => text.to_owned(),
+        }
+    }
+
+    /// What may be registered, and that with another port, perhaps bent in one place or two.
+    fn registered_and_presented() -> impl Strategy<Value = (String, String)> {
+        let port =
+            || prop_oneof![Just(String::new()), (0..70_000_u32).prop_map(|n| format!(":{n}"))];
+        let before = prop_oneof![
+            Just("http://127.0.0.1"),
+            Just("http://[::1]"),
+            Just("http://localhost"),
+            Just("https://localhost"),
+            Just("https://client.example"),
+            Just("cursor://client.example"),
+        ];
+        let after = "(/[a-z0-9]{0,6}){0,3}(\\?[a-z]{1,3}=[0-9:]{0,3})?";
+        let bends = prop::collection::vec(bending(), 0..3);
+        (before, port(), port(), any::<bool>(), after, bends)
+            .prop_map(|(before, own, other, is_moved, after, bends)| {
+                let registration = format!("{before}{own}{after}");
+                let moved =
+                    if is_moved { format!("{before}{other}{after}") } else { registration.clone() };
+                (registration, bends.iter().fold(moved, |text, bend| bent(&text, bend)))
+            })
+            .prop_filter("can't be registered", |(registration, _)| {
+                RegisteredRedirectUri::parse(registration, &["cursor".to_owned()]).is_ok()
+            })
+    }
+
+    /// What stands before and after the port of `http` on loopback; RFC 3986 §3, by hand.
+    fn around_port(text: &str) -> Option<(&str, &str)> {
+        let authority = text.strip_prefix("http://")?;
+        let length = authority.find(['/', '?']).unwrap_or(authority.len());
+        let (authority, rest) = authority.split_at(length);
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            Some(_) | None => (authority, None),
+        };
+        let is_port = |port: &str| {
+            !port.is_empty()
+                && port.bytes().all(|b| b.is_ascii_digit())
+                && port.parse::<u16>().is_ok()
+        };
+        let is_loopback = ["127.0.0.1", "[::1]", "localhost"].contains(&host);
+        (is_loopback && port.is_none_or(is_port)).then_some((host, rest))
     }
 }

@@ -17,6 +17,7 @@ mod operators;
 mod outages;
 mod redis_contract;
 mod refusals;
+mod rotation;
 mod servers;
 #[path = "../suite/support/mod.rs"]
 #[expect(

@@ -18,11 +18,14 @@ mod declared_clients;
 mod demo;
 mod discovery;
 mod exchanges;
+mod formats;
 mod login;
 mod logs;
 mod lost_store;
 mod metadata_documents;
 mod metadata_documents_signing;
+#[path = "../model/mod.rs"]
+mod model;
 mod outages;
 mod proxying;
 mod recheck;
