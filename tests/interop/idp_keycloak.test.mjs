@@ -260,6 +260,8 @@ describe('Keycloak', { concurrency: 1 }, () => {
     it('the log tells no secret', () => assertLogsTellNoSecret(house, { clients: visitors, people }));
   });
 
+  it('issues the tokens of clients itself', { skip: 'there is no tokens.issued_by yet' });
+
   async function moveIn(options = {}, settings = {}) {
     visitors = [];
     people = [];

@@ -3,12 +3,13 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { ALICE, BOB } from '../idp.mjs';
 import { Person } from '../person.mjs';
-import { freePort, start, until } from '../processes.mjs';
+import { adopt, freePort, start, until } from '../processes.mjs';
 
 /** Start the server. `realm` is what startHouse takes to open an IdP. */
 export async function startKeycloak({ folder }) {
@@ -25,6 +26,8 @@ export async function startKeycloak({ folder }) {
     },
     log: `${folder}/keycloak.log`,
   });
+  // Its script has it as a child, which would outlive a script that is killed.
+  const forget = adopt(await until('Java is started', () => javaOf(server.pid), { process: server }));
   const answers = async () => (await fetch(`${origin}/realms/master`)).ok;
   await until('Keycloak answers', answers, { seconds: 120, process: server });
 
@@ -55,7 +58,10 @@ export async function startKeycloak({ folder }) {
       ({ realm = {}, client = {}, settings = { preset: 'keycloak' } } = {}) =>
       ({ redirectUris }) =>
         openRealm({ origin, admin, redirectUris, realm, client, settings }),
-    stop: server.stop,
+    async stop() {
+      await server.stop();
+      forget();
+    },
   };
 }
 
@@ -204,6 +210,12 @@ function optionsFor(port) {
     // One node: it looks for no others.
     '--cache=local',
   ];
+}
+
+async function javaOf(script) {
+  const children = (await readFile(`/proc/${script}/task/${script}/children`, 'utf8')).split(' ').filter(Boolean);
+  const commands = await Promise.all(children.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8')));
+  return Number(children[commands.findIndex((command) => command.includes(`-Dkc.script.pid=${script}`))]);
 }
 
 async function home() {
