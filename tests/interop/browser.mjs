@@ -8,18 +8,20 @@ export class Browser {
   trail = [];
   /** Whether to stop where a redirect leads to another origin, before anything there is asked for. */
   staysAtOrigin = false;
+  /** Origins whose Secure cookies are taken over http. Chrome and Firefox take them from all of loopback, Safari none. */
+  takesSecureCookiesFrom = new Set();
 
   /** Go to `url` as if it had been typed, or opened by another program. */
   open(url) {
     return this.#navigate({ method: 'GET', url: new URL(url) });
   }
 
-  /** Fill in the form of `page` that has the button `press` (`[name, value]`), and press it. */
+  /** Fill in the form of `page` that has the button `press` (`[name, value]`; '' if it has none), and press it. */
   submit(page, press, values = {}) {
     const form = page.forms.find(({ buttons }) => buttons.some((button) => same(button, press)));
     if (!form) throw new Error(`no button ${press.join('=')} on ${page.url}:\n${page.body}`);
     const filled = form.fields.map(([name, value]) => [name, values[name] ?? value]);
-    const fields = new URLSearchParams([...filled, press]);
+    const fields = new URLSearchParams([...filled, press].filter(([name]) => name));
     const from = { origin: page.url.origin, policy: page.headers['referrer-policy'] };
     if (form.method === 'GET') {
       const url = new URL(form.action);
@@ -82,7 +84,9 @@ export class Browser {
       const [pair, ...rest] = line.split(';').map((part) => part.trim());
       const [name, value] = split(pair);
       const attributes = new Map(rest.map((part) => split(part)).map(([key, it]) => [key.toLowerCase(), it]));
-      if (attributes.has('secure')) throw new Error(`a Secure cookie over http from ${url}: ${name}`);
+      if (attributes.has('secure') && !this.takesSecureCookiesFrom.has(url.origin)) {
+        throw new Error(`a Secure cookie over http from ${url}: ${name}`);
+      }
       if (attributes.has('domain')) throw new Error(`a cookie for a whole domain from ${url}: ${name}`);
       const path = attributes.get('path') || url.pathname.replace(/\/[^/]*$/, '') || '/';
       const ends = attributes.has('max-age')
@@ -127,7 +131,7 @@ function readForms(html, base) {
       action: new URL(form.action || base, base),
       method: (form.method ?? 'get').toUpperCase(),
       fields: pairs(named.filter((input) => input.type !== 'submit' && !unticked(input))),
-      buttons: pairs(named.filter(({ type }) => type === 'submit')),
+      buttons: inputs.filter(({ type }) => type === 'submit').map(({ name = '', value }) => [name, value]),
     };
   });
 }

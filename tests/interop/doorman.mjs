@@ -21,7 +21,8 @@ export async function makeSealingKey({ folder }) {
 /**
  * Start the doorman of `plan` in front of `upstream`. `under` is a command that runs it, such as valgrind;
  * `registration` and `declared` (the clients) are stanzas of its configuration, `env` variables that it finds
- * besides PATH. `state` is `memory`, `dir`, or a Redis that runs (redis.mjs).
+ * besides PATH. `state` is `memory`, `dir`, or a Redis that runs (redis.mjs). `tokens` is the rest of that stanza;
+ * `idp.settings`, if there are any, that of the stanza about the IdP.
  * Ready when its health listener says so. Once it is stopped or killed, it can be `startAgain`.
  */
 export async function startDoorman({
@@ -31,6 +32,7 @@ export async function startDoorman({
   upstream,
   sealingKey,
   accessTtl = '1h',
+  tokens = {},
   scopes = [],
   state = 'memory',
   logLevel = 'debug',
@@ -56,16 +58,10 @@ resources:
     access:
       - groups: [mcp-users]
     scopes: [${scopes}]
-idp:
-  preset: oidc
-  issuer: ${idp.issuer}
-  client_id: ${idp.clientId}
-  client_secret: { file: ${secret} }
-  scopes: [openid, profile, email, groups]
-  groups_claim: groups
+idp: ${JSON.stringify(idpStanza(idp, secret))}
 sealing_keys:
   - { file: ${sealingKey} }
-tokens: { access_ttl: ${accessTtl} }
+tokens: ${JSON.stringify({ access_ttl: accessTtl, ...tokens })}
 registration: ${JSON.stringify(registration)}
 clients: ${JSON.stringify(declared)}
 state: ${JSON.stringify(stateStanza(state, `${folder}/${name}.state`))}
@@ -95,7 +91,13 @@ state: ${JSON.stringify(stateStanza(state, `${folder}/${name}.state`))}
   };
 }
 
+function idpStanza({ issuer, clientId, settings = OIDC }, secret) {
+  return { issuer, client_id: clientId, client_secret: { file: secret }, ...settings };
+}
+
 function stateStanza(state, dir) {
   if (state === 'memory') return state;
   return state === 'dir' ? { dir } : { redis: { address: state.address } };
 }
+
+const OIDC = { preset: 'oidc', scopes: ['openid', 'profile', 'email', 'groups'], groups_claim: 'groups' };

@@ -16,11 +16,18 @@ export const STATES = [
 ];
 
 /**
- * Start a house with `doors` doormen. They share the MCP server, which `startUpstream` starts, the IdP and the
- * sealing key. Their `state` is `memory`, `dir` (one each) or `redis` (one for all).
+ * Start a house with `doors` doormen. They share the MCP server, which `startUpstream` starts, the IdP, which
+ * `openIdp` does, and the sealing key. Their `state` is `memory`, `dir` (one each) or `redis` (one for all).
  * With `replicas`, each of them is that many behind one address.
  */
-export async function startHouse({ doors = 1, startUpstream = startEverything, state, replicas, ...settings } = {}) {
+export async function startHouse({
+  doors = 1,
+  openIdp = startIdp,
+  startUpstream = startEverything,
+  state,
+  replicas,
+  ...settings
+} = {}) {
   const folder = await makeFolder();
   const plans = [];
   while (plans.length < doors) plans.push(await planDoorman());
@@ -28,7 +35,7 @@ export async function startHouse({ doors = 1, startUpstream = startEverything, s
   const started = [];
   const keep = (part) => (started.push(part), part);
   try {
-    const idp = keep(await startIdp({ redirectUris: plans.map(({ callback }) => callback) }));
+    const idp = keep(await openIdp({ redirectUris: plans.map(({ callback }) => callback) }));
     const upstream = keep(await startUpstream({ folder }));
     const redis = state === 'redis' ? keep(await startRedis({ folder })) : undefined;
     const doormen = [];

@@ -12,10 +12,11 @@ export const BOB = person('bob', ['interns']);
 
 /**
  * Start the IdP on a free port. `redirectUris` are those of the client, `clientId` and `clientSecret` its
- * credentials. `issued` collects every token handed out, for the search in doorman's log. Once it is stopped, it
- * can be `startAgain`, and still knows who was logging in, as an IdP with a database does.
+ * credentials; `configuration` is for the provider, in place of what stands here. `issued` collects every token
+ * handed out, for the search in doorman's log. Once it is stopped, it can be `startAgain`, and still knows who was
+ * logging in, as an IdP with a database does.
  */
-export async function startIdp({ redirectUris }) {
+export async function startIdp({ redirectUris, configuration = {} }) {
   // Node closes what was idle for 5 s, even if a request has come since that it had no time to read.
   const server = http.createServer({ keepAliveTimeout: 60_000 });
   server.listen(0, '127.0.0.1');
@@ -53,6 +54,7 @@ export async function startIdp({ redirectUris }) {
     jwks: { keys: [signingKey()] },
     cookies: { keys: [random()] },
     ttl: { Session: 3600, Interaction: 3600, Grant: 3600, AccessToken: 3600, IdToken: 3600 },
+    ...configuration,
   });
   provider.on('grant.success', ({ body }) => {
     issued.push(body.id_token, body.access_token, body.refresh_token);
