@@ -313,14 +313,14 @@ async fn under_way(doorman: &Doorman, state: &str) -> Texts {
     vec![
         ("client_id", client.id),
         ("verifier", authorization.verifier),
-        ("cookie", cookie(&browser, "-logins")),
+        ("cookie", cookie(&browser, "-login-")),
         ("query", to_idp.query().unwrap().to_owned()),
     ]
 }
 
-fn cookie(browser: &Browser, end: &str) -> String {
+fn cookie(browser: &Browser, part: &str) -> String {
     let mut ours = browser.cookies().into_iter().filter(|cookie| cookie.origin == ORIGIN);
-    let cookie = ours.find(|cookie| cookie.name.ends_with(end)).unwrap();
+    let cookie = ours.find(|cookie| cookie.name.contains(part)).unwrap();
     format!("{}={}", cookie.name, cookie.value)
 }
 

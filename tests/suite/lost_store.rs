@@ -9,7 +9,7 @@ use mcp_doorman::policy::AccessEntry;
 use mcp_doorman::store::StateSettings;
 use serde_json::json;
 
-use crate::support::doorman::{DAY, Doorman, HOUR, Login};
+use crate::support::doorman::{DAY, Doorman, HOUR, Login, MINUTE};
 use crate::support::exchange::Exchange;
 use crate::support::fake_idp::{Conduct, Person};
 use crate::support::fake_mcp_server::FakeMcpServer;
@@ -166,6 +166,50 @@ async fn a_lost_grant_can_be_ended_for_good() {
     doorman.call(&login.tokens.access).await.assert_status(401);
 }
 
+/// By its access token, which carries nothing to tell the IdP with.
+#[tokio::test]
+async fn a_lost_grant_ends_by_any_token_of_it() {
+    let doorman = start().await;
+    let login = doorman.log_in().await;
+    let doorman = lose_the_store(doorman).await;
+
+    doorman.revoke(&login.client, &login.tokens.access).await.assert_status(200);
+
+    refresh(&doorman, &login).await.assert_error(400, "invalid_grant");
+}
+
+/// OpenID Connect Back-Channel Logout §2.7: also of logins of which there is no row to be found.
+#[tokio::test]
+async fn who_logs_out_after_a_loss_is_out() {
+    let doorman = start().await;
+    let login = doorman.log_in().await;
+    let doorman = lose_the_store(doorman).await;
+
+    let token = doorman.idp().logout_token(Person::alice().sub).signed();
+    doorman.log_out(&token).await.assert_status(200);
+
+    refresh(&doorman, &login).await.assert_error(400, "invalid_grant");
+    doorman.later(SECOND);
+    let next = doorman.log_in().await;
+    refresh(&lose_the_store(doorman).await, &next).await.assert_status(200);
+}
+
+/// The token that the keepsake has is spent; the one that came with the odd answer is not.
+#[tokio::test]
+async fn a_new_token_beside_an_odd_answer_is_kept_through_a_loss() {
+    let doorman = start().await;
+    let login = doorman.log_in().await;
+    let doorman = lose_the_store(doorman).await;
+    doorman.idp().conduct(Conduct::ErrorBesideRefreshToken);
+
+    let waits = refresh(&doorman, &login).await;
+    doorman.idp().conduct(Conduct::Honest);
+    let goes_on = refresh(&doorman, &login).await;
+
+    waits.assert_error(503, "temporarily_unavailable");
+    doorman.call(&goes_on.tokens().access).await.assert_status(200);
+}
+
 /// Where the IdP could not have been told of an end, a lost row is no permission.
 #[tokio::test]
 async fn without_revocation_at_the_idp_nothing_is_revived() {
@@ -294,6 +338,20 @@ async fn a_refresh_token_of_another_live_instance_is_no_logout() {
     tells_what_to_set(&first);
     assert_eq!(first.idp().refreshes(), 0);
     refresh(&second, &login).await.assert_status(200);
+}
+
+/// The instance that had no business there was stopped: its clients must not wait for ever.
+#[tokio::test]
+async fn an_instance_that_is_gone_is_not_waited_for() {
+    let (first, second) = split().await;
+    let login = second.log_in().await;
+    first.later(HOUR + 9 * MINUTE);
+    refresh(&first, &login).await.assert_error(503, "temporarily_unavailable");
+
+    first.later(2 * MINUTE);
+
+    // As one whose row was lost.
+    refresh(&first, &login).await.assert_status(200);
 }
 
 #[tokio::test]
