@@ -29,6 +29,16 @@ pub async fn find_idp(idp: Arc<Idp>) {
     tracing::info!(idp = idp.issuer(), "the IdP answers");
 }
 
+/// Know the keys of an IdP whose tokens clients bring, so that no request has to wait for them, and a key
+/// that is no longer published soon verifies nothing.
+pub async fn keep_keys(idp: Option<Arc<Idp>>) {
+    let Some(idp) = idp else { return };
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        idp.refresh_keys().await;
+    }
+}
+
 /// Be ready once every upstream has accepted a connection.
 pub async fn await_upstreams(upstreams: Vec<UpstreamUrl>, readiness: Arc<Readiness>) {
     let mut waiting = JoinSet::new();

@@ -33,7 +33,7 @@ use crate::server::{self, Deadlines, DrainSettings, Drained, Listener, WorkerSet
 use crate::store::replicas::Replica;
 use crate::store::{StateFault, StateSettings};
 
-use build::Built;
+use build::{Built, takes_tokens_of_the_idp};
 
 /// What a process takes from outside besides its config.
 #[derive(Clone, Debug)]
@@ -131,8 +131,10 @@ pub async fn start_on(
         serve_public(listeners.public, config.workers, front, &streams, &surroundings.log)?;
     let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
     let upstreams = config.resources.iter().map(|resource| resource.upstream.clone()).collect();
-    let tasks: [Task; 6] = [
+    let keys_of = takes_tokens_of_the_idp(&config).then(|| Arc::clone(&idp));
+    let tasks: [Task; 7] = [
         Box::pin(background::find_idp(idp)),
+        Box::pin(background::keep_keys(keys_of)),
         Box::pin(background::await_upstreams(upstreams, Arc::clone(&readiness))),
         Box::pin(background::follow_endings(grants.clone(), Arc::clone(&readiness))),
         Box::pin(background::confirm_generations(grants.clone(), seen)),

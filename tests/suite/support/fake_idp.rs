@@ -191,6 +191,7 @@ struct Inner {
     asked: watch::Sender<Vec<Asked>>,
     discovery: watch::Sender<Discovery>,
     are_refreshes_held: watch::Sender<bool>,
+    are_keys_held: watch::Sender<bool>,
 }
 
 /// What becomes of a request for the discovery document.
@@ -204,6 +205,8 @@ enum Discovery {
 #[derive(Debug)]
 struct State {
     is_down: bool,
+    /// In place of the honest answer at the address of the keys.
+    keys: Option<(u16, String)>,
     conduct: Conduct,
     person: Person,
     /// Where the person signs in: told as `sid`.
@@ -228,6 +231,7 @@ impl FakeIdp {
         let (conduct, person) = (Conduct::Honest, Person::alice());
         let state = State {
             is_down: false,
+            keys: None,
             conduct,
             person,
             session: None,
@@ -243,6 +247,7 @@ impl FakeIdp {
             asked,
             discovery: watch::Sender::new(Discovery::Answered),
             are_refreshes_held: watch::Sender::new(false),
+            are_keys_held: watch::Sender::new(false),
         };
         let inner = Arc::new(inner);
         tokio::spawn(listen(listener, inner.clone()));
@@ -275,6 +280,20 @@ impl FakeIdp {
     /// From now on a refresh is done, its refresh token is spent, and the answer waits.
     pub fn hold_refreshes(&self) {
         self.inner.are_refreshes_held.send_replace(true);
+    }
+
+    /// From now on this is what stands where the keys are.
+    pub fn publish_keys(&self, status: u16, text: impl Into<String>) {
+        self.inner.state.lock().unwrap().keys = Some((status, text.into()));
+    }
+
+    /// From now on who asks for the keys waits.
+    pub fn hold_keys(&self) {
+        self.inner.are_keys_held.send_replace(true);
+    }
+
+    pub fn release_keys(&self) {
+        self.inner.are_keys_held.send_replace(false);
     }
 
     pub fn release_refreshes(&self) {
@@ -391,6 +410,12 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
             Ok(json_answer(status, &discovery(&idp)))
         }
         ("GET", "/jwks") => {
+            let mut are_held = idp.are_keys_held.subscribe();
+            are_held.wait_for(|are_held| !are_held).await.unwrap();
+            if let Some((status, text)) = idp.state.lock().unwrap().keys.clone() {
+                let answer = Response::builder().status(status);
+                return Ok(answer.body(Full::from(text)).unwrap());
+            }
             let conduct = idp.state.lock().unwrap().conduct;
             Ok(json_answer(200, &published_keys(conduct)))
         }
