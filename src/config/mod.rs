@@ -90,6 +90,13 @@ pub struct ResourceSettings {
     pub allowed_clients: Vec<String>,
 }
 
+impl ResourceSettings {
+    /// What tokens of the IdP call it.
+    pub fn audience_name(&self) -> String {
+        self.audience.clone().unwrap_or_else(|| self.url.to_string())
+    }
+}
+
 /// Who issues the access tokens that clients bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IssuedBy {

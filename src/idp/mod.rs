@@ -11,6 +11,7 @@ pub mod logout_token;
 pub mod profile;
 pub mod recheck;
 pub mod revocation;
+pub mod self_check;
 pub mod token_endpoint;
 
 use std::sync::Arc;

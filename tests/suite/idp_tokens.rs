@@ -434,3 +434,43 @@ async fn an_id_token_is_no_access_token() {
         .assert_status(200);
     doorman.upstream().only_request();
 }
+
+/// What clients would only say in their own words is told at the start, with what to do.
+#[tokio::test]
+async fn what_stops_clients_at_the_idp_is_told() {
+    for (announced, told) in [
+        (vec![], Some("it lets no client register")),
+        (
+            vec![
+                ("registration_endpoint", json!("https://idp.example/register")),
+                ("code_challenge_methods_supported", Value::Null),
+            ],
+            Some("has no S256 in code_challenge_methods_supported"),
+        ),
+        (
+            vec![
+                ("client_id_metadata_document_supported", json!(true)),
+                ("protected_resources", json!(["https://elsewhere.example/mcp"])),
+            ],
+            Some("https://tools.example.com/mcp is not among them"),
+        ),
+        (
+            vec![
+                ("client_id_metadata_document_supported", json!(true)),
+                ("protected_resources", json!([RESOURCE])),
+            ],
+            None,
+        ),
+    ] {
+        let doorman = start(builder().await.announcing(announced)).await;
+        let line = doorman.log().line_with("MCP clients").await;
+
+        match told {
+            Some(told) => {
+                assert!(line.contains(told), "{line}");
+                assert!(line.contains("\"fix\""), "{line}");
+            }
+            None => assert!(line.contains("nothing is known that stops"), "{line}"),
+        }
+    }
+}

@@ -92,6 +92,7 @@ pub struct Builder {
     access_tokens: AccessTokenProfile,
     machines: Option<MachineSettings>,
     idp_keys: Option<String>,
+    announced: Vec<(&'static str, Value)>,
     audiences: Vec<(&'static str, &'static str, Vec<String>)>,
 }
 
@@ -161,6 +162,7 @@ impl Doorman {
             access_tokens: AccessTokenProfile::standard(),
             machines: None,
             idp_keys: None,
+            announced: Vec::new(),
             audiences: Vec::new(),
         }
     }
@@ -428,6 +430,12 @@ impl Builder {
         self
     }
 
+    /// The IdP's metadata says this too.
+    pub fn announcing(mut self, members: Vec<(&'static str, Value)>) -> Self {
+        self.announced = members;
+        self
+    }
+
     /// What the IdP calls the resource at `url`, and whose tokens for it are taken.
     pub fn audience(mut self, url: &'static str, name: &'static str, clients: &[&str]) -> Self {
         let clients = clients.iter().map(|client| (*client).to_owned()).collect();
@@ -582,6 +590,9 @@ impl Builder {
             Some(idp) => idp.clone(),
             None => FakeIdp::start(clock.clone()).await,
         };
+        for (name, value) in &self.announced {
+            idp.announce(name, value.clone());
+        }
         if let Some(keys) = &self.idp_keys {
             idp.publish_keys(200, keys.clone());
         }

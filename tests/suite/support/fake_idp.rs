@@ -207,6 +207,8 @@ struct State {
     is_down: bool,
     /// In place of the honest answer at the address of the keys.
     keys: Option<(u16, String)>,
+    /// In its metadata, in place of what is there; `null` leaves a member out.
+    announced: Vec<(&'static str, Value)>,
     conduct: Conduct,
     person: Person,
     /// Where the person signs in: told as `sid`.
@@ -232,6 +234,7 @@ impl FakeIdp {
         let state = State {
             is_down: false,
             keys: None,
+            announced: Vec::new(),
             conduct,
             person,
             session: None,
@@ -280,6 +283,11 @@ impl FakeIdp {
     /// From now on a refresh is done, its refresh token is spent, and the answer waits.
     pub fn hold_refreshes(&self) {
         self.inner.are_refreshes_held.send_replace(true);
+    }
+
+    /// What its metadata says of `name`; `null` leaves it out.
+    pub fn announce(&self, name: &'static str, value: Value) {
+        self.inner.state.lock().unwrap().announced.push((name, value));
     }
 
     /// From now on this is what stands where the keys are.
@@ -435,7 +443,7 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
 
 fn discovery(idp: &Inner) -> Value {
     let issuer = &idp.issuer;
-    json!({
+    let mut metadata = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/authorize"),
         "token_endpoint": format!("{issuer}/token"),
@@ -447,7 +455,15 @@ fn discovery(idp: &Inner) -> Value {
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
-    })
+    });
+    let members = metadata.as_object_mut().unwrap();
+    for (name, value) in &idp.state.lock().unwrap().announced {
+        members.remove(*name);
+        if !value.is_null() {
+            members.insert((*name).to_owned(), value.clone());
+        }
+    }
+    metadata
 }
 
 /// The login form, already filled in: straight back with a code.
