@@ -1,7 +1,5 @@
 //! How the IdP's own access tokens look, where clients bring them: data, mostly of the preset.
 
-use std::borrow::Cow;
-
 /// The axes on which IdPs differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessTokenProfile {
@@ -57,14 +55,12 @@ impl AccessTokenProfile {
 
 impl ExpectedClaim {
     /// Is `value` what is expected in a token of `client`?
-    pub fn is(&self, value: Option<&str>, client: &str) -> bool {
+    pub fn is(&self, value: Option<&str>, client: Option<&str>) -> bool {
         let Some(value) = value else { return false };
-        let expected = if self.value.contains(CLIENT_ID) {
-            Cow::Owned(self.value.replace(CLIENT_ID, client))
-        } else {
-            Cow::Borrowed(self.value.as_str())
-        };
-        self.value == ANY || expected == value
+        if !self.value.contains(CLIENT_ID) {
+            return self.value == ANY || self.value == value;
+        }
+        client.is_some_and(|client| self.value.replace(CLIENT_ID, client) == value)
     }
 }
 

@@ -161,6 +161,8 @@ async fn the_idp_may_be_away_for_a_day() {
         assert!(!answer.header("retry-after").is_empty());
         doorman.later(MINUTE);
     }
+    let tries = doorman.idp().in_vain();
+    assert!((10..=120).contains(&tries), "{tries} tries in an hour");
     doorman.later(22 * HOUR + 59 * MINUTE);
     let last = token(0).signed_by(&IDP_KEY);
     doorman.call(&last).await.assert_status(200);

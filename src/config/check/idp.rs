@@ -70,7 +70,7 @@ fn access_tokens(
     let scopes = at_least_one(raw.scopes, reading);
     let own_user_key = match raw.user_key {
         Field::LeftOut(_) => Ok(user_key),
-        given => at_least_one(Required(given), reading),
+        given @ (Field::Given(_) | Field::Mistyped(_)) => at_least_one(Required(given), reading),
     };
     let person = raw.person.optional();
     let machine =

@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use aws_lc_rs::encoding::AsDer as _;
@@ -192,6 +193,8 @@ struct Inner {
     discovery: watch::Sender<Discovery>,
     are_refreshes_held: watch::Sender<bool>,
     are_keys_held: watch::Sender<bool>,
+    /// Connections that came while it was down.
+    in_vain: AtomicUsize,
 }
 
 /// What becomes of a request for the discovery document.
@@ -251,6 +254,7 @@ impl FakeIdp {
             discovery: watch::Sender::new(Discovery::Answered),
             are_refreshes_held: watch::Sender::new(false),
             are_keys_held: watch::Sender::new(false),
+            in_vain: AtomicUsize::new(0),
         };
         let inner = Arc::new(inner);
         tokio::spawn(listen(listener, inner.clone()));
@@ -268,6 +272,11 @@ impl FakeIdp {
 
     pub fn come_up(&self) {
         self.inner.state.lock().unwrap().is_down = false;
+    }
+
+    /// How often somebody tried to reach it while it was down.
+    pub fn in_vain(&self) -> usize {
+        self.inner.in_vain.load(Ordering::Relaxed)
     }
 
     /// From now on who asks for the discovery document waits.
@@ -384,6 +393,7 @@ async fn listen(listener: TcpListener, idp: Arc<Inner>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         if idp.state.lock().unwrap().is_down {
+            idp.in_vain.fetch_add(1, Ordering::Relaxed);
             idp.asked.send_modify(|_| {});
             continue;
         }
