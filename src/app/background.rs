@@ -29,6 +29,38 @@ pub async fn find_idp(idp: Arc<Idp>) {
     tracing::info!(idp = idp.issuer(), "the IdP answers");
 }
 
+/// Tell what would stop clients that are to get their tokens from the IdP.
+pub async fn look_as_clients_do(idp: Option<Arc<Idp>>, audiences: Vec<String>) {
+    let Some(idp) = idp else { return };
+    // Nothing can be said of an IdP that is away; who finds it tells when it is here.
+    while idp.known_keys().is_none() {
+        sleep(Duration::from_secs(1)).await;
+    }
+    let obstacles = idp.obstacles(&audiences).await;
+    for obstacle in &obstacles {
+        tracing::warn!(
+            idp = idp.issuer(),
+            fault = %obstacle,
+            fix = obstacle.fix(),
+            whose_fault = "idp",
+            "MCP clients can't get tokens from the IdP by themselves"
+        );
+    }
+    if obstacles.is_empty() {
+        tracing::info!(idp = idp.issuer(), "nothing is known that stops MCP clients at the IdP");
+    }
+}
+
+/// Know the keys of an IdP whose tokens clients bring, so that no request has to wait for them, and a key
+/// that is no longer published soon verifies nothing.
+pub async fn keep_keys(idp: Option<Arc<Idp>>) {
+    let Some(idp) = idp else { return };
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        idp.refresh_keys().await;
+    }
+}
+
 /// Be ready once every upstream has accepted a connection.
 pub async fn await_upstreams(upstreams: Vec<UpstreamUrl>, readiness: Arc<Readiness>) {
     let mut waiting = JoinSet::new();

@@ -10,19 +10,19 @@ use crate::authorization_server::AuthorizationServer;
 use crate::authorization_server::clients::declared::ServiceAccount;
 use crate::authorization_server::clients::document::Documents;
 use crate::browser::Cookies;
-use crate::config::{Config, ResourceSettings};
+use crate::config::{Config, IssuedBy, ResourceSettings};
 use crate::grants::{Foundation, GrantId, Grants, Revocations};
 use crate::idp::Idp;
 use crate::outbound::{IdpConnection, StrangerConnection, StrangerSettings};
 use crate::pages::Pages;
 use crate::policy::Resource;
 use crate::proxy::Streams;
-use crate::router::{Front, Routes};
+use crate::router::{Front, Routes, TokenIssuer};
 use crate::seal::KeyRing;
 use crate::store::epoch::Epochs;
 use crate::store::replicas::Replica;
 use crate::store::{self, StateSettings};
-use crate::token::Verifier;
+use crate::token::{People, Verifier};
 
 /// Everything that answers requests, and what its background tasks need.
 pub struct Built {
@@ -69,6 +69,15 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     let (first_seen, seen) = mpsc::channel(MOST_UNCONFIRMED);
     let verifier =
         Verifier::new(Arc::clone(&ring), grants.clone(), Arc::clone(&revocations), first_seen);
+    let verifier = if takes_tokens_of_the_idp(config) {
+        let people = match config.issued_by {
+            IssuedBy::Idp => People::Accepted,
+            IssuedBy::Doorman => People::Refused,
+        };
+        verifier.with_jwts_of(Arc::clone(&idp), people, config.machines.clone())
+    } else {
+        verifier
+    };
     let streams = Arc::new(Streams::new(config.streams, revocations, clock.clone()));
     let documents = Arc::new(Documents::new(
         config.registration.documents.clone(),
@@ -91,8 +100,13 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
         pages: Arc::new(Pages::new(config.contact.clone())?),
         chance: surroundings.chance,
     };
+    let issuer = match config.issued_by {
+        IssuedBy::Doorman => TokenIssuer::Ourselves,
+        IssuedBy::Idp => TokenIssuer::Idp(config.idp.issuer.clone()),
+    };
     let routes = Routes::new(
         authorization_server,
+        issuer,
         Arc::new(verifier),
         config.identity_headers.clone(),
         config.trusted_proxies.clone(),
@@ -100,6 +114,11 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     )?;
     let front = Front::new(routes, clock, surroundings.chance)?;
     Ok(Built { front, idp, documents, grants, streams, seen, replica })
+}
+
+/// Whether its keys matter to requests.
+pub fn takes_tokens_of_the_idp(config: &Config) -> bool {
+    config.issued_by == IssuedBy::Idp || config.machines.is_some()
 }
 
 fn strangers(
@@ -114,11 +133,17 @@ fn strangers(
 }
 
 fn resource(settings: &ResourceSettings, config: &Config) -> Arc<Resource> {
-    let ResourceSettings { url, name, upstream, access, scopes } = settings.clone();
+    let ResourceSettings { url, name, upstream, access, scopes, audience, allowed_clients } =
+        settings.clone();
     let may_use = |account: &&ServiceAccount| account.may_use(url.as_str());
     let accounts = config.service_accounts.iter().filter(may_use);
     let accounts = accounts.map(|account| account.client.id.clone()).collect();
-    Arc::new(Resource::new(url, name, upstream, access, accounts, scopes))
+    let mut resource = Resource::new(url, name, upstream, access, accounts, scopes);
+    if let Some(name) = audience {
+        resource.audience.name = name;
+    }
+    resource.audience.allowed_clients = allowed_clients;
+    Arc::new(resource)
 }
 
 const MOST_UNCONFIRMED: usize = 4096;

@@ -21,7 +21,7 @@ use crate::admin::socket::{self, Socket};
 use crate::authorization_server::{BACKCHANNEL_LOGOUT, CALLBACK, endpoint};
 use crate::chance::{Chance, NoEntropy};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, IssuedBy, ResourceSettings};
 use crate::outbound::Internet;
 use crate::outbound::idp::NoConnection;
 use crate::pages::BrokenTemplate;
@@ -33,7 +33,7 @@ use crate::server::{self, Deadlines, DrainSettings, Drained, Listener, WorkerSet
 use crate::store::replicas::Replica;
 use crate::store::{StateFault, StateSettings};
 
-use build::Built;
+use build::{Built, takes_tokens_of_the_idp};
 
 /// What a process takes from outside besides its config.
 #[derive(Clone, Debug)]
@@ -131,8 +131,13 @@ pub async fn start_on(
         serve_public(listeners.public, config.workers, front, &streams, &surroundings.log)?;
     let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
     let upstreams = config.resources.iter().map(|resource| resource.upstream.clone()).collect();
-    let tasks: [Task; 6] = [
+    let keys_of = takes_tokens_of_the_idp(&config).then(|| Arc::clone(&idp));
+    let issuing = (config.issued_by == IssuedBy::Idp).then(|| Arc::clone(&idp));
+    let audiences = config.resources.iter().map(ResourceSettings::audience_name).collect();
+    let tasks: [Task; 8] = [
         Box::pin(background::find_idp(idp)),
+        Box::pin(background::keep_keys(keys_of)),
+        Box::pin(background::look_as_clients_do(issuing, audiences)),
         Box::pin(background::await_upstreams(upstreams, Arc::clone(&readiness))),
         Box::pin(background::follow_endings(grants.clone(), Arc::clone(&readiness))),
         Box::pin(background::confirm_generations(grants.clone(), seen)),
@@ -260,6 +265,14 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
         version = env!("CARGO_PKG_VERSION"),
         "started"
     );
+    if config.issued_by == IssuedBy::Idp {
+        tracing::info!(
+            authorization_server = config.idp.issuer,
+            "the IdP issues the access tokens: clients register and log in there"
+        );
+        // Nobody logs in here, so there is nothing to keep either.
+        return;
+    }
     if !config.idp.asks_for_refresh_token() {
         tracing::warn!(
             login_lasts_seconds = config.tokens.recheck_grace.as_secs(),

@@ -133,6 +133,8 @@ async fn begun_here(
     let begun = others.len();
     others.retain(|own| !secret::same(own.as_bytes(), mark.as_bytes()));
     if others.len() == begun {
+        // Who began it may have sent somebody else to the IdP, and must not get hold of what came of it.
+        let _ = once(server, &login, arrival).await;
         return Err(NotBegun::AnotherBrowser);
     }
     Ok(Begun { login, mark, others })

@@ -36,6 +36,7 @@ use crate::store::StateSettings;
 use crate::telemetry::LogSettings;
 use crate::wire::{TrustedProxies, UpstreamUrl};
 
+pub use crate::token::MachineSettings;
 pub use environment::Environment;
 pub use problem::Problems;
 pub use schema::schema;
@@ -58,7 +59,10 @@ pub struct Config {
     /// The current key first. Empty only if it was loaded without secrets.
     pub sealing_keys: Vec<KeyMaterial>,
     pub state: StateSettings,
+    pub issued_by: IssuedBy,
     pub tokens: Lifetimes,
+    /// Machines that may come with tokens of the IdP.
+    pub machines: Option<MachineSettings>,
     pub streams: StreamSettings,
     pub registration: RegistrationSettings,
     /// No two with the same id.
@@ -82,6 +86,26 @@ pub struct ResourceSettings {
     pub access: Access,
     /// What a token for this resource must hold; may be empty.
     pub scopes: Scopes,
+    /// What it is called in tokens of the IdP, if not by its URL.
+    pub audience: Option<String>,
+    /// The clients whose tokens of the IdP are taken; empty: any.
+    pub allowed_clients: Vec<String>,
+}
+
+impl ResourceSettings {
+    /// What tokens of the IdP call it.
+    pub fn audience_name(&self) -> String {
+        self.audience.clone().unwrap_or_else(|| self.url.to_string())
+    }
+}
+
+/// Who issues the access tokens that clients bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssuedBy {
+    /// We do, after a login at the IdP.
+    Doorman,
+    /// The IdP does, and has the clients too.
+    Idp,
 }
 
 /// Read the configuration at `path`. Errors: everything that is wrong with it, not only the first.

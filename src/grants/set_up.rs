@@ -23,7 +23,7 @@ use crate::chance::Chance;
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::grants::recheck::Asking;
 use crate::grants::{Foundation, GrantId, Grants, Lifetimes, NewGrant, Revocations};
-use crate::idp::{ClientAuthentication, Identity, Idp, IdpSettings, LoggedIn};
+use crate::idp::{AccessTokenProfile, ClientAuthentication, Identity, Idp, IdpSettings, LoggedIn};
 use crate::oauth::{ClientDigest, PublicUrl, Scopes};
 use crate::outbound::IdpConnection;
 use crate::seal::{KeyMaterial, KeyRing};
@@ -274,6 +274,7 @@ fn idp(issuer: &str, clock: &ManualClock) -> Arc<Idp> {
         revocable_refresh_tokens: true,
         logout_ends_connections: false,
         groups_claim: "groups".to_owned(),
+        access_tokens: AccessTokenProfile::standard(),
     };
     let connection = IdpConnection::to(issuer).unwrap();
     Arc::new(Idp::new(settings, String::new(), connection, Clock::Manual(clock.clone())))

@@ -89,6 +89,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::idp::AccessTokenProfile;
     use crate::idp::profile::ClientAuthentication;
 
     fn identity(claims: &Value) -> Result<Identity, ClaimFault> {
@@ -104,6 +105,7 @@ mod tests {
             revocable_refresh_tokens: false,
             logout_ends_connections: false,
             groups_claim: "groups".to_owned(),
+            access_tokens: AccessTokenProfile::standard(),
         };
         Identity::from_claims(claims.as_object().unwrap(), &settings)
     }

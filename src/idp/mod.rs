@@ -1,14 +1,17 @@
 //! The client of the IdP: sends the person to log in and learns who they are.
 
+pub mod access_tokens;
 pub mod discovery;
 pub mod exchange;
 mod id_token;
 pub mod identity;
+pub mod keys;
 pub mod login;
 pub mod logout_token;
 pub mod profile;
 pub mod recheck;
 pub mod revocation;
+pub mod self_check;
 pub mod token_endpoint;
 
 use std::sync::Arc;
@@ -21,9 +24,11 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::clock::Clock;
 use crate::outbound::IdpConnection;
 
+pub use access_tokens::{AccessTokenProfile, AudienceClaim, ExpectedClaim};
 pub use discovery::{Discovered, DiscoveryFault};
 pub use exchange::LoggedIn;
 pub use identity::Identity;
+pub use keys::NoKey;
 pub use logout_token::{LoggedOut, LogoutFault, LogoutToken};
 pub use profile::{ClientAuthentication, IdpSettings};
 pub use recheck::{Recheck, Verdict};
@@ -37,6 +42,7 @@ pub struct Idp {
     connection: IdpConnection,
     clock: Clock,
     discovered: ArcSwapOption<Discovered>,
+    keys: keys::Keys,
     /// Held while asking, so that a hundred logins ask once; holds what came of it if nothing good did.
     asking: Mutex<Option<Arc<DiscoveryFault>>>,
     /// How often the IdP was asked to an end.
@@ -63,6 +69,7 @@ impl Idp {
             connection,
             clock,
             discovered: ArcSwapOption::empty(),
+            keys: keys::Keys::new(),
             asking: Mutex::default(),
             asked: AtomicU64::new(0),
             refresh_from: AtomicU64::new(0),
@@ -73,6 +80,10 @@ impl Idp {
 
     pub fn issuer(&self) -> &str {
         &self.settings.issuer
+    }
+
+    pub fn settings(&self) -> &IdpSettings {
+        &self.settings
     }
 
     /// Whether one refresh token can be revoked there without ending others.
@@ -136,6 +147,7 @@ impl Idp {
         match answer {
             Ok(discovered) => {
                 let discovered = Arc::new(discovered);
+                self.keys.learn(&discovered);
                 self.discovered.store(Some(Arc::clone(&discovered)));
                 *last_fault = None;
                 Ok(discovered)

@@ -1,5 +1,6 @@
 //! What is known of the IdP: where it is, how we log in there, which claims tell who came back.
 
+use crate::idp::AccessTokenProfile;
 use crate::secret::Secret;
 
 /// The IdP as configured: the preset's values, each overridden by the operator's.
@@ -26,6 +27,8 @@ pub struct IdpSettings {
     pub user_key: Vec<String>,
     /// The claim of the ID token that lists the person's groups.
     pub groups_claim: String,
+    /// Of access tokens that clients bring from there.
+    pub access_tokens: AccessTokenProfile,
 }
 
 impl IdpSettings {

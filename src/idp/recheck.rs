@@ -132,7 +132,7 @@ pub(super) const MOST_RECHECKS: usize = 64;
 mod tests {
     use super::*;
     use crate::clock::{Clock, ManualClock};
-    use crate::idp::{ClientAuthentication, IdpSettings};
+    use crate::idp::{AccessTokenProfile, ClientAuthentication, IdpSettings};
     use crate::outbound::IdpConnection;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
@@ -150,6 +150,7 @@ mod tests {
             revocable_refresh_tokens: false,
             logout_ends_connections: false,
             groups_claim: String::new(),
+            access_tokens: AccessTokenProfile::standard(),
         };
         let connection = IdpConnection::to(&settings.issuer).unwrap();
         let clock = Clock::Manual(ManualClock::starting_at(NOW));

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::jose::KeySet;
-use crate::jose::key_set::{self, LONGEST_ID};
+use crate::jose::key_set::{self, LONGEST_ID, MOST_KEYS};
 
 /// A signed text whose signature is not verified yet.
 #[derive(Debug)]
@@ -73,6 +73,19 @@ impl<'a> Jws<'a> {
         Ok(Self { header, payload, message, signature })
     }
 
+    /// The key that the header names, if it is one that could be.
+    pub fn key_id(&self) -> Result<Option<&str>, NotSigned> {
+        match self.header.kid.as_deref() {
+            Some(kid) if kid.is_empty() || kid.len() > LONGEST_ID => Err(NotSigned::KeyId),
+            kid => Ok(kid),
+        }
+    }
+
+    /// Whether the header says what it is of.
+    pub fn has_type(&self) -> bool {
+        self.header.typ.is_some()
+    }
+
     /// What was signed, whoever signed it: to look up whose keys to verify it with.
     pub fn unverified(&self) -> &[u8] {
         &self.payload
@@ -92,8 +105,9 @@ impl<'a> Jws<'a> {
             return Err(NotSigned::KeyId);
         }
         let mut why_not = NotSigned::AnotherAlgorithm;
-        for key in named {
-            let Some(algorithm) = key.algorithm(&self.header.alg) else { continue };
+        let fitting = named.filter_map(|key| Some((key, key.algorithm(&self.header.alg)?)));
+        // Each costs as much as a good token, so a set of many keys must not make a forged one dear.
+        for (key, algorithm) in fitting.take(MOST_KEYS) {
             if key.verifies(algorithm, self.message, self.signature) {
                 return Ok(self.payload);
             }

@@ -11,9 +11,14 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use crate::secret;
+
 /// At least one public key, each good for signatures.
 #[derive(Clone, Debug)]
-pub struct KeySet(Vec<Key>);
+pub struct KeySet {
+    keys: Vec<Key>,
+    digest: [u8; 16],
+}
 
 /// A key with the algorithms that it may be used with: the key decides, never a token.
 #[derive(Clone, Debug)]
@@ -112,7 +117,7 @@ impl KeySet {
         }
         match keys.len() {
             0 => Err(NotAKeySet::Empty),
-            1..=MOST_KEYS => Ok(Self(keys)),
+            1..=MOST_KEYS => Ok(Self { keys, digest: secret::short_hash(text.as_bytes()) }),
             _ => Err(NotAKeySet::TooMany),
         }
     }
@@ -129,12 +134,21 @@ impl KeySet {
             .filter(|key: &RawKey| !key.is_secret() && key.is_for_signatures())
             .filter_map(|key| Key::of(&key).ok())
             .collect();
-        (!keys.is_empty()).then_some(Self(keys))
+        (!keys.is_empty()).then_some(Self { keys, digest: secret::short_hash(text) })
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().filter_map(|key| key.id.as_deref())
+    }
+
+    /// Of the text that the set was read from: another one may be another set.
+    pub fn digest(&self) -> [u8; 16] {
+        self.digest
     }
 
     /// The keys that a header with this `kid` can mean: without one, any.
     pub fn named<'a>(&'a self, kid: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
-        self.0.iter().filter(move |key| kid.is_none() || key.id.as_deref() == kid)
+        self.keys.iter().filter(move |key| kid.is_none() || key.id.as_deref() == kid)
     }
 }
 
@@ -244,8 +258,8 @@ const P384: [Named; 1] = [("ES384", Algorithm::ES384)];
 /// RFC 9864 has a new name for what RFC 8037 calls `EdDSA` with such a key.
 const EDWARDS: [Named; 2] = [("EdDSA", Algorithm::EdDSA), ("Ed25519", Algorithm::EdDSA)];
 
-/// As many signatures are tried where a header names no key.
-const MOST_KEYS: usize = 8;
+/// As many signatures are tried where a header names no key, or several have its `kid`.
+pub(super) const MOST_KEYS: usize = 8;
 const MOST_PUBLISHED: usize = 64;
 /// Bytes.
 pub const LONGEST_ID: usize = 256;

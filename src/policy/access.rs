@@ -21,6 +21,8 @@ pub struct AccessEntry {
     /// Lower case, without the `@`.
     pub email_domains: Vec<String>,
     pub subjects: Vec<String>,
+    /// Machines, by their client ids at the IdP. Such an entry names nothing else, and no person matches it.
+    pub clients: Vec<String>,
 }
 
 impl Access {
@@ -28,6 +30,14 @@ impl Access {
         match self {
             Self::Anyone => true,
             Self::Only(entries) => entries.iter().any(|entry| entry.admits(person)),
+        }
+    }
+
+    /// A machine is not somebody who can log in: only an entry that names it lets it in.
+    pub fn admits_machine(&self, client: &str) -> bool {
+        match self {
+            Self::Anyone => false,
+            Self::Only(entries) => entries.iter().any(|entry| entry.admits_machine(client)),
         }
     }
 
@@ -49,10 +59,17 @@ impl AccessEntry {
         let email = person.email.as_deref();
         let domain = email.and_then(|email| email.split_once('@')).map(|(_, domain)| domain);
         asks_something
+            && self.clients.is_empty()
             && matches_any(&self.groups, |group| person.groups.contains(group))
             && matches_any(&self.emails, |own| email == Some(own.as_str()))
             && matches_any(&self.email_domains, |own| domain == Some(own.as_str()))
             && matches_any(&self.subjects, |own| *own == person.key)
+    }
+
+    fn admits_machine(&self, client: &str) -> bool {
+        let of_people = [&self.groups, &self.emails, &self.email_domains, &self.subjects];
+        of_people.iter().all(|values| values.is_empty())
+            && self.clients.iter().any(|own| own == client)
     }
 }
 
@@ -96,6 +113,24 @@ mod tests {
             (vec![], false),
         ] {
             assert_eq!(Access::Only(entries.clone()).admits(&alice()), expected, "{entries:?}");
+        }
+    }
+
+    /// RFC 9700 §4.15
+    #[test]
+    fn what_is_said_of_people_is_not_said_of_machines_nor_the_other_way_round() {
+        let alice_as_machine =
+            AccessEntry { clients: vec!["alice".to_owned()], ..AccessEntry::default() };
+        let both = AccessEntry { clients: vec!["alice".to_owned()], ..entry(&["staff"], &[]) };
+        let subject = AccessEntry { subjects: vec!["alice".to_owned()], ..AccessEntry::default() };
+        for (access, person, machine) in [
+            (Access::Anyone, true, false),
+            (Access::Only(vec![subject]), true, false),
+            (Access::Only(vec![alice_as_machine]), false, true),
+            (Access::Only(vec![both]), false, false),
+        ] {
+            assert_eq!(access.admits(&alice()), person, "{access:?}");
+            assert_eq!(access.admits_machine("alice"), machine, "{access:?}");
         }
     }
 

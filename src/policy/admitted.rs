@@ -35,8 +35,11 @@ pub fn decide(token: VerifiedToken, resource: &Arc<Resource>) -> Result<Admitted
     }
     let is_admitted = match &facts.caller {
         // The same rules said yes when the token was issued; other rules are asked anew.
-        Caller::Person(person) => facts.rules == resource.rules || resource.access.admits(person),
+        Caller::Person(person) => {
+            facts.rules == Some(resource.rules) || resource.access.admits(person)
+        }
         Caller::ServiceAccount(id) => resource.service_accounts.contains(id),
+        Caller::Machine(client) => resource.access.admits_machine(client),
     };
     if !is_admitted {
         return Err(Denied::Rules);

@@ -5,6 +5,7 @@ use http::HeaderValue;
 use crate::oauth::{PublicUrl, Scopes};
 use crate::policy::Access;
 use crate::secret;
+use crate::token::Audience;
 use crate::wire::UpstreamUrl;
 
 /// A public MCP URL, who may use it, and the server behind it.
@@ -22,6 +23,8 @@ pub struct Resource {
     pub public_host: HeaderValue,
     /// What a token for this resource says it is for.
     pub digest: [u8; 16],
+    /// The same for tokens of the IdP.
+    pub audience: Audience,
     /// Digest of `access`.
     pub rules: [u8; 8],
 }
@@ -40,6 +43,22 @@ impl Resource {
             .unwrap_or_else(|_| HeaderValue::from_static("localhost"));
         let digest = secret::short_hash(url.as_str().as_bytes());
         let rules = access.digest();
-        Self { url, name, upstream, access, service_accounts, scopes, public_host, digest, rules }
+        let audience = Audience {
+            resource: digest,
+            name: url.as_str().to_owned(),
+            allowed_clients: Vec::new(),
+        };
+        Self {
+            url,
+            name,
+            upstream,
+            access,
+            service_accounts,
+            scopes,
+            public_host,
+            digest,
+            audience,
+            rules,
+        }
     }
 }

@@ -5,6 +5,7 @@ use http::{HeaderMap, Method};
 
 use crate::policy::{self, Admitted, Denied};
 use crate::protected_resource::{ProtectedResource, challenge, connect};
+use crate::token::verified::Unjudged;
 use crate::token::{TokenFault, Verifier};
 use crate::wire::{Arrival, Response};
 
@@ -28,7 +29,7 @@ pub async fn admit(
         Err(NoBearer::Repeated) => return Err(challenge::malformed()),
         Err(NoBearer::Unreadable) => return Err(challenges.invalid_token()),
     };
-    let token = match verifier.verify(token, &resource.digest, arrival.at).await {
+    let token = match verifier.verify(token, &resource.audience, arrival.at).await {
         Ok(token) => token,
         Err(TokenFault::Bad(reason)) => {
             tracing::info!(
@@ -44,7 +45,10 @@ pub async fn admit(
             tracing::error!(
                 request_id = %arrival.id,
                 fault = %fault,
-                whose_fault = "store",
+                whose_fault = match fault {
+                    Unjudged::Store(_) => "store",
+                    Unjudged::Keys => "idp",
+                },
                 "access token could not be judged",
             );
             return Err(challenge::unjudged());

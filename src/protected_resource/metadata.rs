@@ -19,10 +19,10 @@ struct Metadata<'a> {
 }
 
 /// The document for `resource`, whose tokens `issuer` issues.
-pub fn document(resource: &Resource, issuer: &PublicUrl) -> Bytes {
+pub fn document(resource: &Resource, issuer: &str) -> Bytes {
     let metadata = Metadata {
         resource: resource.url.as_str(),
-        authorization_servers: [issuer.as_str()],
+        authorization_servers: [issuer],
         bearer_methods_supported: ["header"],
         scopes_supported: resource.scopes.names().collect(),
         resource_name: resource.name.as_deref(),

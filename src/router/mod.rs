@@ -24,7 +24,7 @@ use crate::wire::request::RequestIds;
 use crate::wire::{Arrival, Request, Response, answer};
 
 use budgets::{Budgets, Spending};
-pub use routes::{Endpoint, Found, Routes};
+pub use routes::{Endpoint, Found, Routes, TokenIssuer};
 
 /// What answers every request, whichever worker has the connection.
 #[derive(Debug)]

@@ -21,9 +21,18 @@ use crate::wire::TrustedProxies;
 pub struct Routes {
     hosts: HashMap<String, HostRoutes>,
     pub authorization_server: AuthorizationServer,
+    token_issuer: TokenIssuer,
     pub verifier: Arc<Verifier>,
     pub identity_headers: IdentityHeaders,
     pub trusted_proxies: TrustedProxies,
+}
+
+/// Whom protected resource metadata names as the authorization server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenIssuer {
+    Ourselves,
+    /// The IdP, by its issuer, byte for byte. Then no endpoint of ours issues anything.
+    Idp(String),
 }
 
 /// What one host name serves.
@@ -60,15 +69,24 @@ impl Endpoint {
 impl Routes {
     pub fn new(
         authorization_server: AuthorizationServer,
+        token_issuer: TokenIssuer,
         verifier: Arc<Verifier>,
         identity_headers: IdentityHeaders,
         trusted_proxies: TrustedProxies,
         allowed_origins: &[HeaderValue],
     ) -> Result<Self, NotReady> {
         let hosts = HashMap::new();
-        let mut routes =
-            Self { hosts, authorization_server, verifier, identity_headers, trusted_proxies };
-        routes.add_authorization_server();
+        let mut routes = Self {
+            hosts,
+            authorization_server,
+            token_issuer,
+            verifier,
+            identity_headers,
+            trusted_proxies,
+        };
+        if routes.token_issuer == TokenIssuer::Ourselves {
+            routes.add_authorization_server();
+        }
         for resource in routes.authorization_server.resources.clone() {
             routes.add_resource(resource, allowed_origins)?;
         }
@@ -135,7 +153,7 @@ impl Routes {
         resource: Arc<Resource>,
         allowed_origins: &[HeaderValue],
     ) -> Result<(), NotReady> {
-        let issuer = self.authorization_server.issuer.clone();
+        let issuer = self.issuer().to_owned();
         let document = protected_resource::metadata::document(&resource, &issuer);
         let url = resource.url.clone();
         for path in protected_resource::metadata::paths(&url) {
@@ -152,13 +170,20 @@ impl Routes {
     /// The root document of a host tells of its one resource; with several it would be a guess, so
     /// there is none.
     fn add_lone_metadata(&mut self) {
-        let issuer = self.authorization_server.issuer.clone();
+        let issuer = self.issuer().to_owned();
         for host in self.hosts.values_mut() {
             if let [only] = host.resources.as_slice() {
                 let document = protected_resource::metadata::document(&only.resource, &issuer);
                 let root = protected_resource::metadata::WELL_KNOWN.to_owned();
                 host.endpoints.entry(root).or_insert(Endpoint::Document(document));
             }
+        }
+    }
+
+    fn issuer(&self) -> &str {
+        match &self.token_issuer {
+            TokenIssuer::Ourselves => self.authorization_server.issuer.as_str(),
+            TokenIssuer::Idp(issuer) => issuer,
         }
     }
 

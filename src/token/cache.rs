@@ -33,6 +33,11 @@ impl VerifiedCache {
         secret::sha256(token)
     }
 
+    /// Of a token that says itself whom it is for: what was judged for one resource is not for another.
+    pub fn key_at(token: &[u8], resource: &[u8; 16]) -> CacheKey {
+        secret::sha256(&[&secret::sha256(token)[..], resource].concat())
+    }
+
     pub fn find(&self, key: &CacheKey) -> Option<Arc<TokenFacts>> {
         self.0.get(key)
     }

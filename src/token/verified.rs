@@ -8,13 +8,14 @@ use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
 use crate::grants::{GrantId, Grants, Revocations};
-use crate::idp::Identity;
+use crate::idp::{Identity, Idp};
 use crate::oauth::{ClientDigest, Scopes};
 use crate::seal::KeyRing;
 use crate::store::StoreFault;
-use crate::token::Caller;
 use crate::token::cache::VerifiedCache;
+use crate::token::jwt::{BadJwt, JwtVerifier};
 use crate::token::sealed::{ACCESS_TOKEN, Holder};
+use crate::token::{Audience, Caller, MachineSettings, People};
 
 /// Proof that a token was judged good for one resource, at this moment. Not kept: each request makes
 /// its own.
@@ -32,9 +33,20 @@ pub struct TokenFacts {
     pub expires: Timestamp,
     pub scopes: Scopes,
     pub caller: Caller,
-    pub rules: [u8; 8],
+    /// Digest of the access rules that admitted the caller. `None`: they have yet to be asked.
+    pub rules: Option<[u8; 8]>,
+    pub voucher: Voucher,
     /// What the upstream is told, ready to send.
     pub headers: IdentityValues,
+}
+
+/// Whose word a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voucher {
+    /// We sealed it.
+    Ourselves,
+    /// The IdP signed it, with one of the keys of this digest: when they change it is verified again.
+    Keys([u8; 16]),
 }
 
 /// The verified identity as header values. Bytes that can't stand in a header are percent-encoded.
@@ -47,20 +59,33 @@ pub struct IdentityValues {
 }
 
 /// Why a presented token was not accepted. The client learns only which of the two it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFault {
-    #[error("{0}")]
-    Bad(BadToken),
+    #[error(transparent)]
+    Bad(#[from] BadToken),
     /// We could not tell: never an answer that makes a client drop its login.
     #[error(transparent)]
-    Unjudged(#[from] StoreFault),
+    Unjudged(#[from] Unjudged),
+}
+
+/// What is missing to judge a token by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unjudged {
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+    #[error("the IdP's keys, or the one that the token names, can't be had now")]
+    Keys,
 }
 
 /// For the log alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadToken {
+    #[error(transparent)]
+    Jwt(#[from] BadJwt),
     #[error("it is not an access token of ours")]
     NotOurs,
+    #[error("it is one of ours, and tokens are issued by the IdP (tokens.issued_by)")]
+    NotIssued,
     #[error("it has expired")]
     Expired,
     #[error("it was issued before tokens.not_before")]
@@ -73,14 +98,31 @@ pub enum BadToken {
     Unspeakable,
 }
 
-/// Judges access tokens of ours.
+/// Judges access tokens.
 #[derive(Debug)]
 pub struct Verifier {
+    accepts: Accepts,
     ring: Arc<KeyRing>,
     grants: Grants,
     revocations: Arc<Revocations>,
     cache: VerifiedCache,
     first_seen: mpsc::Sender<(GrantId, u32)>,
+}
+
+/// Whose tokens are taken.
+#[derive(Debug)]
+struct Accepts {
+    /// Whether we issue any.
+    ours: bool,
+    jwts: Option<JwtVerifier>,
+}
+
+/// The form of a token says which verifier judges it. What that one says is final: no token is tried twice.
+#[derive(Debug)]
+enum Form<'a> {
+    Ours(&'a str),
+    Jwt(&'a str),
+    Neither,
 }
 
 impl Verifier {
@@ -91,48 +133,88 @@ impl Verifier {
         revocations: Arc<Revocations>,
         first_seen: mpsc::Sender<(GrantId, u32)>,
     ) -> Self {
-        Self { ring, grants, revocations, cache: VerifiedCache::new(), first_seen }
+        let accepts = Accepts { ours: true, jwts: None };
+        Self { accepts, ring, grants, revocations, cache: VerifiedCache::new(), first_seen }
     }
 
-    /// Is `token` good for `resource` now?
+    /// Take JWTs of `idp` too: of machines; of people only where we issue no tokens ourselves.
+    pub fn with_jwts_of(
+        self,
+        idp: Arc<Idp>,
+        people: People,
+        machines: Option<MachineSettings>,
+    ) -> Self {
+        let ours = people == People::Refused;
+        let jwts = Some(JwtVerifier::new(idp, people, machines));
+        Self { accepts: Accepts { ours, jwts }, ..self }
+    }
+
+    /// Is `token` good for the resource of `audience` now?
     pub async fn verify(
         &self,
         token: &[u8],
-        resource: &[u8; 16],
+        audience: &Audience,
         now: Timestamp,
     ) -> Result<VerifiedToken, TokenFault> {
-        let key = VerifiedCache::key(token);
-        let facts = if let Some(facts) = self.cache.find(&key) {
-            facts
-        } else {
-            let facts = Arc::new(self.open(token, now).await?);
-            self.cache.keep(key, &facts);
-            // A full channel loses a confirmation, which makes rotation more patient, not less safe.
-            let _ = self.first_seen.try_send((facts.grant, facts.generation));
-            facts
+        let facts = match Form::of(token) {
+            Form::Ours(token) => self.ours(token, now).await?,
+            // Boxed: waiting for keys is rare, and every request would hold room for it.
+            Form::Jwt(token) => Box::pin(self.jwt(token, audience, now)).await?,
+            Form::Neither => return Err(BadToken::NotOurs.into()),
         };
         if facts.expires <= now {
-            return Err(TokenFault::Bad(BadToken::Expired));
+            return Err(BadToken::Expired.into());
         }
         if self.grants.is_cut_off(facts.issued) {
-            return Err(TokenFault::Bad(BadToken::CutOff));
+            return Err(BadToken::CutOff.into());
         }
-        if facts.resource != *resource {
-            return Err(TokenFault::Bad(BadToken::AnotherResource));
+        if facts.resource != audience.resource {
+            return Err(BadToken::AnotherResource.into());
         }
         if self.revocations.contains(facts.grant) {
-            return Err(TokenFault::Bad(BadToken::Revoked));
+            return Err(BadToken::Revoked.into());
         }
         Ok(VerifiedToken(facts))
     }
 
-    async fn open(&self, token: &[u8], now: Timestamp) -> Result<TokenFacts, TokenFault> {
-        let opened = std::str::from_utf8(token)
-            .ok()
-            .and_then(|token| self.ring.open(&ACCESS_TOKEN, token).ok())
-            .ok_or(TokenFault::Bad(BadToken::NotOurs))?;
+    async fn ours(&self, token: &str, now: Timestamp) -> Result<Arc<TokenFacts>, TokenFault> {
+        if !self.accepts.ours {
+            return Err(BadToken::NotIssued.into());
+        }
+        let key = VerifiedCache::key(token.as_bytes());
+        if let Some(facts) = self.cache.find(&key) {
+            return Ok(facts);
+        }
+        let facts = Arc::new(self.open(token, now).await?);
+        self.cache.keep(key, &facts);
+        // A full channel loses a confirmation, which makes rotation more patient, not less safe.
+        let _ = self.first_seen.try_send((facts.grant, facts.generation));
+        Ok(facts)
+    }
+
+    async fn jwt(
+        &self,
+        token: &str,
+        audience: &Audience,
+        now: Timestamp,
+    ) -> Result<Arc<TokenFacts>, TokenFault> {
+        let Some(jwts) = &self.accepts.jwts else { return Err(BadToken::NotOurs.into()) };
+        let key = VerifiedCache::key_at(token.as_bytes(), &audience.resource);
+        if let Some(facts) = self.cache.find(&key)
+            && let Voucher::Keys(keys) = &facts.voucher
+            && jwts.still_vouches(keys)
+        {
+            return Ok(facts);
+        }
+        let facts = Arc::new(jwts.verify(token, audience, now).await?);
+        self.cache.keep(key, &facts);
+        Ok(facts)
+    }
+
+    async fn open(&self, token: &str, now: Timestamp) -> Result<TokenFacts, TokenFault> {
+        let opened = self.ring.open(&ACCESS_TOKEN, token).map_err(|_| BadToken::NotOurs)?;
         if opened.expires <= now {
-            return Err(TokenFault::Bad(BadToken::Expired));
+            return Err(BadToken::Expired.into());
         }
         let caller = match opened.holder {
             Holder::Person { key, email, groups } => {
@@ -152,15 +234,32 @@ impl Verifier {
             issued: opened.issued,
             expires: opened.expires,
             scopes: opened.scopes,
-            rules: opened.rules,
-            headers: IdentityValues::of(&caller).ok_or(TokenFault::Bad(BadToken::Unspeakable))?,
+            rules: Some(opened.rules),
+            voucher: Voucher::Ourselves,
+            headers: caller.headers().ok_or(BadToken::Unspeakable)?,
             caller,
         })
     }
 
     async fn groups_of(&self, grant: GrantId) -> Result<Vec<String>, TokenFault> {
-        let read = self.grants.read(grant).await?;
-        Ok(read.ok_or(TokenFault::Bad(BadToken::Revoked))?.grant.person.groups)
+        let read = self.grants.read(grant).await.map_err(Unjudged::Store)?;
+        Ok(read.ok_or(BadToken::Revoked)?.grant.person.groups)
+    }
+}
+
+impl<'a> Form<'a> {
+    fn of(token: &'a [u8]) -> Self {
+        match std::str::from_utf8(token) {
+            Ok(token) if token.starts_with(OURS) => Self::Ours(token),
+            Ok(token) if token.split('.').take(4).count() == 3 => Self::Jwt(token),
+            Ok(_) | Err(_) => Self::Neither,
+        }
+    }
+}
+
+impl From<BadJwt> for TokenFault {
+    fn from(fault: BadJwt) -> Self {
+        Self::Bad(fault.into())
     }
 }
 
@@ -177,19 +276,23 @@ impl TokenFacts {
             Caller::Person(person) => {
                 person.groups.iter().map(|group| 2 * group.len() + 32).sum::<usize>()
             }
-            Caller::ServiceAccount(_) => 0,
+            Caller::ServiceAccount(_) | Caller::Machine(_) => 0,
         };
         BASIC_SIZE + self.caller.name().len() * 2 + groups
     }
 }
 
 impl IdentityValues {
-    fn of(caller: &Caller) -> Option<Self> {
+    pub(super) fn of(caller: &Caller) -> Option<Self> {
         let person = match caller {
             Caller::Person(person) => person,
             // A comma is encoded in whatever a person is called, so no person is called that.
             Caller::ServiceAccount(id) => {
                 let user = HeaderValue::from_str(&format!("service-account,{}", encoded(id)));
+                return Some(Self { user: user.ok()?, email: None, groups: None });
+            }
+            Caller::Machine(client) => {
+                let user = HeaderValue::from_str(&format!("machine,{}", encoded(client)));
                 return Some(Self { user: user.ok()?, email: None, groups: None });
             }
         };
@@ -221,6 +324,9 @@ fn encoded(text: &str) -> String {
 /// Controls and everything beyond ASCII can't stand in a header; a comma would end a list entry; a
 /// percent sign would make the rest ambiguous.
 const NOT_IN_A_LIST: &AsciiSet = &CONTROLS.add(b',').add(b'%');
+
+/// Each kind of ours begins so.
+const OURS: &str = "doorman_";
 
 const BASIC_SIZE: usize = 512;
 

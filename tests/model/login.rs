@@ -237,12 +237,12 @@ impl World {
 
     fn come_back(self, state: &mut State, browser: Party, login: usize, code: usize) -> Outcome {
         let Login { page, browser: begun_in, is_over } = state.logins[login];
+        // However it ends.
+        state.logins[login].is_over = true;
         let is_anothers = begun_in != browser && self.has(Guard::CallbackInThatBrowser);
         if is_over || is_anothers {
             return Outcome::StoppedOnAPage;
         }
-        // However it ends.
-        state.logins[login].is_over = true;
         let IdpCode { login: given_for, person, is_spent } = state.idp_codes[code];
         state.idp_codes[code].is_spent = true;
         let is_of_another = given_for != login && self.has(Guard::CodeOfTheIdpForOneLogin);

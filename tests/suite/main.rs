@@ -19,9 +19,12 @@ mod demo;
 mod discovery;
 mod exchanges;
 mod formats;
+mod idp_tokens;
+mod jwks;
 mod login;
 mod logs;
 mod lost_store;
+mod machines;
 mod metadata_documents;
 mod metadata_documents_signing;
 #[path = "../model/mod.rs"]

@@ -41,12 +41,25 @@ fn entry(raw: RawAccessEntry, reading: &mut Reading) -> Result<AccessEntry, Repo
     let emails = values(raw.emails, email, reading);
     let email_domains = values(raw.email_domains, email_domain, reading);
     let subjects = values(raw.subjects, as_typed, reading);
+    let clients = values(raw.clients, as_typed, reading);
     let entry = AccessEntry {
         groups: groups?,
         emails: emails?,
         email_domains: email_domains?,
         subjects: subjects?,
+        clients: clients?,
     };
+    let of_people = AccessEntry { clients: Vec::new(), ..entry.clone() };
+    if !entry.clients.is_empty() && of_people != AccessEntry::default() {
+        return Err(reading.tell(
+            Problem::at(
+                &raw.spot,
+                "names machines and people",
+                "write an entry with clients alone, and another for people",
+            )
+            .because("a machine is never a person, so nobody would match it"),
+        ));
+    }
     if entry == AccessEntry::default() {
         return Err(reading.tell(
             Problem::at(&raw.spot, "asks for nothing", RULES)
@@ -105,4 +118,4 @@ fn is_domain(text: &str) -> bool {
         && !text.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '*' | '/' | ':' | ','))
 }
 
-const RULES: &str = "write access: any for everyone who can log in, or entries with groups, emails, email_domains or subjects";
+const RULES: &str = "write access: any for everyone who can log in, or entries with groups, emails, email_domains, subjects or clients";

@@ -8,10 +8,12 @@ use crate::config::field::{Field, Required, Typed};
 use crate::config::problem::Reported;
 use crate::config::raw::RawConfig;
 use crate::config::raw::access::RawAccess;
-use crate::config::raw::idp::{CLIENT_AUTHENTICATIONS, RawIdp};
+use crate::config::raw::idp::{AUDIENCES, CLIENT_AUTHENTICATIONS, RawAccessTokens, RawIdp};
 use crate::config::stanza::Reading;
 use crate::config::values::Pair;
-use crate::idp::{ClientAuthentication, IdpSettings};
+use crate::idp::{
+    AccessTokenProfile, AudienceClaim, ClientAuthentication, ExpectedClaim, IdpSettings,
+};
 use crate::oauth::public_url::is_loopback;
 use crate::oauth::scope::is_scope_name;
 
@@ -41,6 +43,9 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
     let groups_claim = raw.groups_claim.optional();
     let revocable = raw.revocable_refresh_tokens.optional();
     let logout_ends_connections = raw.logout_ends_connections.optional();
+    let user_key_texts = user_key.clone();
+    let access_tokens =
+        user_key_texts.and_then(|own| access_tokens(raw.access_tokens, own, reading));
     Ok(IdpSettings {
         issuer: issuer?,
         client_id: client_id?,
@@ -53,7 +58,61 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
         revocable_refresh_tokens: revocable?.is_some_and(|flag| flag.value),
         logout_ends_connections: logout_ends_connections?.is_some_and(|flag| flag.value),
         groups_claim: groups_claim?.map_or_else(|| "groups".to_owned(), |typed| typed.value),
+        access_tokens: access_tokens?,
     })
+}
+
+fn access_tokens(
+    raw: RawAccessTokens,
+    user_key: Vec<String>,
+    reading: &mut Reading,
+) -> Result<AccessTokenProfile, Reported> {
+    let types = at_least_one(raw.types, reading);
+    let audience = choice::of(raw.audience, AudienceClaim::Audience, &AUDIENCES, reading);
+    let scopes = at_least_one(raw.scopes, reading);
+    let own_user_key = match raw.user_key {
+        Field::LeftOut(_) => Ok(user_key),
+        given @ (Field::Given(_) | Field::Mistyped(_)) => at_least_one(Required(given), reading),
+    };
+    let person = raw.person.optional();
+    let machine =
+        raw.machine.required(&mut reading.problems, "it tells machines from people", MARKS);
+    let machine = machine.and_then(|typed| {
+        if typed.value.is_empty() {
+            let problem = typed.problem("is empty", MARKS);
+            return Err(reading.tell(problem.because("a machine would pass for a person")));
+        }
+        Ok(typed)
+    });
+    let is_short = |typ: String| {
+        let typ = typ.to_ascii_lowercase();
+        typ.strip_prefix("application/").map_or(typ.clone(), str::to_owned)
+    };
+    Ok(AccessTokenProfile {
+        types: types?.into_iter().map(is_short).collect(),
+        audience: audience?,
+        scopes: scopes?,
+        user_key: own_user_key?,
+        person: person?.map_or_else(Vec::new, expected),
+        machine: expected(machine?),
+    })
+}
+
+fn expected(claims: Typed<Vec<Pair>>) -> Vec<ExpectedClaim> {
+    let expected = |Pair { name, value }| ExpectedClaim { name, value: value.value };
+    claims.value.into_iter().map(expected).collect()
+}
+
+fn at_least_one(
+    field: Required<Vec<Typed<String>>>,
+    reading: &mut Reading,
+) -> Result<Vec<String>, Reported> {
+    let why = "it says how access tokens of the provider look";
+    let list = field.required(&mut reading.problems, why, "take it from config.example.yaml")?;
+    if list.value.is_empty() {
+        return Err(reading.tell(list.problem("is an empty list", "name one, or remove the key")));
+    }
+    Ok(list.value.into_iter().map(|typed| typed.value).collect())
 }
 
 /// Rules about groups need a claim that tells them; otherwise they would lock everyone out in silence.
@@ -207,6 +266,7 @@ enum NotIssuer {
     Document,
 }
 
+const MARKS: &str = "write { sub: \"{client_id}\" }, or the claims that your provider has in tokens of machines alone";
 const LOGIN_SCOPES: &str = "add openid, as in [openid, profile, email]";
 
 const OUR_PARAMETERS: [&str; 11] = [

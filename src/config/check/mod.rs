@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod audiences;
 mod choice;
 mod clients;
 mod documents;
@@ -9,6 +10,7 @@ mod duration;
 mod identity_headers;
 mod idp;
 mod listen;
+mod machines;
 mod origins;
 mod proxies;
 mod registration;
@@ -37,6 +39,8 @@ use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Reported> {
     let groups_are_told = idp::groups_are_told(&raw, reading);
     let scopes_are_offered = clients::scopes_are_offered(&raw, reading);
+    let audiences_are_apart = audiences::are_apart(&raw, reading);
+    let machines_are_listed = machines::are_listed(&raw, reading);
     let listeners = listen::check(raw.listen, raw.health_listen, reading);
     let admin_socket = admin::check(raw.admin_socket, reading);
     let workers = workers(raw.workers, reading);
@@ -44,6 +48,8 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let contact = raw.contact.optional();
     let public = resources::check(raw.resources, raw.issuer, reading);
     let idp = idp::check(raw.idp, reading);
+    let login_client = idp.as_ref().ok().map(|idp| idp.client_id.as_str());
+    let machines = machines::check(raw.machines, login_client, reading);
     let sealing_keys = sealing_keys::check(raw.sealing_keys, reading);
     let state = state::check(raw.state, reading);
     let tokens = tokens::check(raw.tokens, reading);
@@ -59,6 +65,8 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
 
     let ((listen, health), (issuer, resources)) = (listeners?, public?);
     let ((), ()) = (groups_are_told?, scopes_are_offered?);
+    let ((), ()) = (audiences_are_apart?, machines_are_listed?);
+    let (issued_by, tokens) = tokens?;
     Ok(Config {
         listen,
         health,
@@ -71,7 +79,9 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
         idp: idp?,
         sealing_keys: sealing_keys?,
         state: state?,
-        tokens: tokens?,
+        issued_by,
+        tokens,
+        machines: machines?,
         streams: streams?,
         registration: registration?,
         clients: clients?,

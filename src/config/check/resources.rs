@@ -69,12 +69,18 @@ fn resource(
         Ok(list) => scopes(list.as_ref().map_or(&[][..], |list| &list.value), reading),
         Err(reported) => Err(reported),
     };
+    let audience = raw.audience.optional();
+    let allowed_clients = raw.allowed_clients.optional();
     Ok(ResourceSettings {
         url: url?.value,
         upstream: upstream?,
         name: name?.map(|typed| typed.value),
         access: access?,
         scopes: scopes?,
+        audience: audience?.map(|typed| typed.value),
+        allowed_clients: allowed_clients?
+            .map(|list| list.value.into_iter().map(|typed| typed.value).collect())
+            .unwrap_or_default(),
     })
 }
 

@@ -5,14 +5,20 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use crate::clock::Timestamp;
+use crate::config::IssuedBy;
+use crate::config::check::choice;
 use crate::config::check::duration::within;
 use crate::config::field::Field;
 use crate::config::problem::Reported;
-use crate::config::raw::tokens::RawTokens;
+use crate::config::raw::tokens::{ISSUERS, RawTokens};
 use crate::config::stanza::Reading;
 use crate::grants::Lifetimes;
 
-pub(super) fn check(raw: RawTokens, reading: &mut Reading) -> Result<Lifetimes, Reported> {
+pub(super) fn check(
+    raw: RawTokens,
+    reading: &mut Reading,
+) -> Result<(IssuedBy, Lifetimes), Reported> {
+    let issued_by = choice::of(raw.issued_by, IssuedBy::Doorman, &ISSUERS, reading);
     let access = within(raw.access_ttl, HOUR, SECOND..=DAY, "use 1s to 24h", reading);
     let recheck_after = within(raw.recheck_after, HOUR, SECOND..=DAY, "use 1s to 24h", reading);
     let recheck_grace =
@@ -34,14 +40,15 @@ pub(super) fn check(raw: RawTokens, reading: &mut Reading) -> Result<Lifetimes, 
             "make it at least as long: it is what gets the next access token",
         )));
     }
-    Ok(Lifetimes {
+    let lifetimes = Lifetimes {
         access,
         refresh,
         grant: LONGEST_GRANT,
         recheck_after,
         recheck_grace,
         not_before: not_before?,
-    })
+    };
+    Ok((issued_by?, lifetimes))
 }
 
 fn not_before(field: Field<String>, reading: &mut Reading) -> Result<Timestamp, Reported> {

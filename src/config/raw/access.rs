@@ -22,6 +22,7 @@ pub(in crate::config) struct RawAccessEntry {
     pub emails: Field<Vec<Typed<String>>>,
     pub email_domains: Field<Vec<Typed<String>>>,
     pub subjects: Field<Vec<Typed<String>>>,
+    pub clients: Field<Vec<Typed<String>>>,
 }
 
 pub(super) const ACCESS: Form<RawAccess> = Form::new(read, schema);
@@ -57,6 +58,12 @@ fn read_entry(stanza: &mut Stanza, reading: &mut Reading) -> RawAccessEntry {
         subjects: stanza.ask(
             "subjects",
             "Any of these stable keys of people at the IdP.",
+            values::TEXT_OR_TEXTS,
+            reading,
+        ),
+        clients: stanza.ask(
+            "clients",
+            "Any of these machines, by their client ids in machines.clients. Alone in its entry: the other keys speak of people.",
             values::TEXT_OR_TEXTS,
             reading,
         ),

@@ -9,7 +9,7 @@ use crate::config::raw::secret::{SECRET, SecretSource};
 use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::values::{self, Pair};
-use crate::idp::ClientAuthentication;
+use crate::idp::{AudienceClaim, ClientAuthentication};
 
 pub(in crate::config) struct RawIdp {
     pub issuer: Required<String>,
@@ -25,6 +25,18 @@ pub(in crate::config) struct RawIdp {
     pub revocable_refresh_tokens: Field<bool>,
     pub logout_ends_connections: Field<bool>,
     pub allow_insecure_http: Field<bool>,
+    pub access_tokens: RawAccessTokens,
+}
+
+/// How the provider's own access tokens look: flat, so that each key replaces the preset's by itself.
+pub(in crate::config) struct RawAccessTokens {
+    pub types: Required<Vec<Typed<String>>>,
+    pub audience: Field<String>,
+    pub scopes: Required<Vec<Typed<String>>>,
+    /// Left out, it is that of ID tokens.
+    pub user_key: Field<Vec<Typed<String>>>,
+    pub person: Field<Vec<Pair>>,
+    pub machine: Required<Vec<Pair>>,
 }
 
 pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawIdp {
@@ -108,6 +120,48 @@ pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawIdp {
             values::FLAG.by_default(|| json!(false)),
             reading,
         ),
+        access_tokens: read_access_tokens(stanza, reading),
+    }
+}
+
+fn read_access_tokens(stanza: &mut Stanza, reading: &mut Reading) -> RawAccessTokens {
+    RawAccessTokens {
+        types: stanza.require(
+            "access_token_types",
+            "What typ of the provider's access tokens may be; jwt stands for none too. For tokens that clients bring from there. (preset)",
+            AT_LEAST_ONE,
+            reading,
+        ),
+        audience: stanza.ask(
+            "access_token_audience",
+            "What tells whom an access token is for: aud, or client where tokens have no aud and resources[].allowed_clients says whose are taken. (preset)",
+            AUDIENCE,
+            reading,
+        ),
+        scopes: stanza.require(
+            "access_token_scopes",
+            "The claims that may list the scopes of an access token: the first that it has counts. (preset)",
+            AT_LEAST_ONE,
+            reading,
+        ),
+        user_key: stanza.ask(
+            "access_token_user_key",
+            "user_key, if access tokens have other claims for it. (preset)",
+            AT_LEAST_ONE,
+            reading,
+        ),
+        person: stanza.ask(
+            "person_token_claims",
+            "Claims that every access token of a person has, with their values; \"*\" is any. (preset)",
+            values::PAIRS.by_default(|| json!({})),
+            reading,
+        ),
+        machine: stanza.require(
+            "machine_token_claims",
+            "Claims that tell an access token of a machine from a person's, with their values; {client_id} in one stands for the client's id. (preset)",
+            values::PAIRS,
+            reading,
+        ),
     }
 }
 
@@ -115,6 +169,15 @@ const PRESET: Form<String> = Form::new(values::text, || schema::choice(presets::
 
 const CLIENT_AUTHENTICATION: Form<String> =
     Form::new(values::text, || schema::choice(CLIENT_AUTHENTICATIONS.map(|(word, _)| word)));
+
+const AT_LEAST_ONE: Form<Vec<Typed<String>>> =
+    Form::new(values::texts, || schema::at_least_one(&schema::text()));
+
+const AUDIENCE: Form<String> =
+    Form::new(values::text, || schema::choice(AUDIENCES.map(|(word, _)| word)));
+
+pub(in crate::config) const AUDIENCES: [(&str, AudienceClaim); 2] =
+    [("aud", AudienceClaim::Audience), ("client", AudienceClaim::Client)];
 
 const USER_KEY: Form<Vec<Typed<String>>> =
     Form::new(values::texts, || schema::at_least_one(&schema::text()));

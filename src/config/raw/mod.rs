@@ -5,6 +5,7 @@ pub(super) mod client;
 pub(super) mod identity_headers;
 pub(super) mod idp;
 pub(super) mod log;
+pub(super) mod machines;
 pub(super) mod registration;
 pub(super) mod resource;
 pub(super) mod secret;
@@ -24,6 +25,7 @@ use crate::config::raw::client::{CLIENTS, RawClient};
 use crate::config::raw::identity_headers::RawIdentityHeaders;
 use crate::config::raw::idp::RawIdp;
 use crate::config::raw::log::RawLog;
+use crate::config::raw::machines::RawMachines;
 use crate::config::raw::registration::RawRegistration;
 use crate::config::raw::resource::{RESOURCES, RawResource};
 use crate::config::raw::secret::{SECRETS, SecretSource};
@@ -53,6 +55,7 @@ pub(super) struct RawConfig {
     pub registration: RawRegistration,
     pub clients: Field<Vec<RawClient>>,
     pub service_accounts: Field<Vec<RawServiceAccount>>,
+    pub machines: RawMachines,
     pub identity_headers: RawIdentityHeaders,
     pub allowed_origins: Field<Vec<Typed<String>>>,
     pub trusted_proxies: Field<Vec<Typed<String>>>,
@@ -106,7 +109,7 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             STATE.by_default(|| json!(state::MEMORY)),
             reading,
         ),
-        tokens: root.stanza("tokens", "How long tokens last.", tokens::read, reading),
+        tokens: root.stanza("tokens", "Who issues tokens, and how long they last.", tokens::read, reading),
         streams: root.stanza(
             "streams",
             "How long answers outlive the access tokens that they were asked for with.",
@@ -129,6 +132,12 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             "service_accounts",
             "Machines that get tokens for themselves, with nobody signing in (grant_type=client_credentials).",
             SERVICE_ACCOUNTS.by_default(|| json!([])),
+            reading,
+        ),
+        machines: root.stanza(
+            "machines",
+            "Machines that come with JWTs which the provider issued to them for themselves.",
+            machines::read,
             reading,
         ),
         identity_headers: root.stanza(

@@ -6,6 +6,7 @@ use crate::config::field::{Field, Required, Typed};
 use crate::config::form::Form;
 use crate::config::problem::{Reported, Spot};
 use crate::config::raw::access::{ACCESS, RawAccess};
+use crate::config::raw::client::AT_LEAST_ONE;
 use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::tree::Node;
@@ -17,6 +18,8 @@ pub(in crate::config) struct RawResource {
     pub name: Field<String>,
     pub access: Required<RawAccess>,
     pub scopes: Field<Vec<Typed<String>>>,
+    pub audience: Field<String>,
+    pub allowed_clients: Field<Vec<Typed<String>>>,
 }
 
 pub(super) const RESOURCES: Form<Vec<RawResource>> =
@@ -60,6 +63,18 @@ fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawResource {
             "scopes",
             "The scopes that a token needs here.",
             values::TEXTS.by_default(|| json!([])),
+            reading,
+        ),
+        audience: stanza.ask(
+            "audience",
+            "With tokens.issued_by: idp, what the provider calls this resource in aud of its tokens. Default: the url.",
+            values::TEXT,
+            reading,
+        ),
+        allowed_clients: stanza.ask(
+            "allowed_clients",
+            "With tokens.issued_by: idp, the ids at the provider of the clients whose tokens are taken. Needed where audience is not the url. Default: any client.",
+            AT_LEAST_ONE,
             reading,
         ),
     }

@@ -1,14 +1,18 @@
-//! `tokens:` how long they last.
+//! `tokens:` who issues them, how long they last.
 
 use std::time::Duration;
 
 use serde_json::json;
 
+use crate::config::IssuedBy;
 use crate::config::field::Field;
+use crate::config::form::Form;
+use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::values;
 
 pub(in crate::config) struct RawTokens {
+    pub issued_by: Field<String>,
     pub access_ttl: Field<Duration>,
     pub refresh_ttl: Field<Duration>,
     pub recheck_after: Field<Duration>,
@@ -18,6 +22,12 @@ pub(in crate::config) struct RawTokens {
 
 pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawTokens {
     RawTokens {
+        issued_by: stanza.ask(
+            "issued_by",
+            "Who issues the access tokens that clients bring: doorman, or idp, where clients register and log in at the provider itself.",
+            ISSUED_BY.by_default(|| json!("doorman")),
+            reading,
+        ),
         access_ttl: stanza.ask(
             "access_ttl",
             "How long an access token lasts, 1s to 24h.",
@@ -50,3 +60,9 @@ pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawTokens {
         ),
     }
 }
+
+const ISSUED_BY: Form<String> =
+    Form::new(values::text, || schema::choice(ISSUERS.map(|(word, _)| word)));
+
+pub(in crate::config) const ISSUERS: [(&str, IssuedBy); 2] =
+    [("doorman", IssuedBy::Doorman), ("idp", IssuedBy::Idp)];

@@ -271,13 +271,16 @@ const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.exam
     service_accounts: [{ id: b, secret: { insecure_inline: 0123456789abcdef0123456789 } }]";
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 61] = [
+const FOR_CHECK_ONLY: [&str; 66] = [
     "access_groups_without_claim",
     "admin_socket_is_a_directory",
     "admin_socket_relative",
     "admin_socket_too_long",
     "allowed_metadata_domains",
     "allowed_origins",
+    "audience_by_client",
+    "audience_of_our_own_tokens",
+    "audiences",
     "client_ids",
     "client_keys",
     "client_redirect_uris",
@@ -299,6 +302,8 @@ const FOR_CHECK_ONLY: [&str; 61] = [
     "issuer_with_a_query",
     "listen_same_port",
     "listen_without_port",
+    "machines",
+    "machines_without_audience",
     "pinned_documents",
     "pinned_documents_while_off",
     "probed_documents",

@@ -13,9 +13,9 @@ use mcp_doorman::authorization_server::clients::declared::{DeclaredClient, Servi
 use mcp_doorman::authorization_server::clients::document::{DocumentSettings, Support};
 use mcp_doorman::chance::Chance;
 use mcp_doorman::clock::{Clock, ManualClock, Timestamp};
-use mcp_doorman::config::{self, Config, Environment, ResourceSettings};
+use mcp_doorman::config::{self, Config, Environment, IssuedBy, MachineSettings, ResourceSettings};
 use mcp_doorman::grants::Lifetimes;
-use mcp_doorman::idp::{ClientAuthentication, IdpSettings};
+use mcp_doorman::idp::{AccessTokenProfile, ClientAuthentication, IdpSettings};
 use mcp_doorman::oauth::{PublicUrl, Scopes};
 use mcp_doorman::outbound::Internet;
 use mcp_doorman::policy::{Access, AccessEntry};
@@ -88,6 +88,12 @@ pub struct Builder {
     trusted_proxies: TrustedProxies,
     state: StateSettings,
     admin_socket: Option<PathBuf>,
+    issued_by: IssuedBy,
+    access_tokens: AccessTokenProfile,
+    machines: Option<MachineSettings>,
+    idp_keys: Option<String>,
+    announced: Vec<(&'static str, Value)>,
+    audiences: Vec<(&'static str, &'static str, Vec<String>)>,
 }
 
 /// A client with a code in its hand.
@@ -152,6 +158,12 @@ impl Doorman {
             trusted_proxies: TrustedProxies::default(),
             state: StateSettings::Memory,
             admin_socket: None,
+            issued_by: IssuedBy::Doorman,
+            access_tokens: AccessTokenProfile::standard(),
+            machines: None,
+            idp_keys: None,
+            announced: Vec::new(),
+            audiences: Vec::new(),
         }
     }
 
@@ -406,6 +418,44 @@ impl Builder {
         self
     }
 
+    /// The IdP issues the access tokens.
+    pub fn issued_by_the_idp(mut self) -> Self {
+        self.issued_by = IssuedBy::Idp;
+        self
+    }
+
+    /// The IdP publishes these from the beginning.
+    pub fn keys_of_the_idp(mut self, set: String) -> Self {
+        self.idp_keys = Some(set);
+        self
+    }
+
+    /// The IdP's metadata says this too.
+    pub fn announcing(mut self, members: Vec<(&'static str, Value)>) -> Self {
+        self.announced = members;
+        self
+    }
+
+    /// What the IdP calls the resource at `url`, and whose tokens for it are taken.
+    pub fn audience(mut self, url: &'static str, name: &'static str, clients: &[&str]) -> Self {
+        let clients = clients.iter().map(|client| (*client).to_owned()).collect();
+        self.audiences.push((url, name, clients));
+        self
+    }
+
+    /// How the IdP's access tokens look.
+    pub fn access_tokens(mut self, change: impl FnOnce(&mut AccessTokenProfile)) -> Self {
+        change(&mut self.access_tokens);
+        self
+    }
+
+    /// Machines with these ids may come with tokens of the IdP for this audience.
+    pub fn machines(mut self, audience: &str, clients: &[&str]) -> Self {
+        let clients = clients.iter().map(|client| (*client).to_owned()).collect();
+        self.machines = Some(MachineSettings { audience: audience.to_owned(), clients });
+        self
+    }
+
     pub fn upstream_path(mut self, path: &'static str) -> Self {
         self.upstream_path = path;
         self
@@ -540,6 +590,12 @@ impl Builder {
             Some(idp) => idp.clone(),
             None => FakeIdp::start(clock.clone()).await,
         };
+        for (name, value) in &self.announced {
+            idp.announce(name, value.clone());
+        }
+        if let Some(keys) = &self.idp_keys {
+            idp.publish_keys(200, keys.clone());
+        }
         if self.is_idp_down {
             idp.go_down();
         }
@@ -585,10 +641,13 @@ impl Builder {
                 revocable_refresh_tokens: self.is_revocable,
                 logout_ends_connections: self.logout_ends_connections,
                 groups_claim: "groups".to_owned(),
+                access_tokens: self.access_tokens.clone(),
             },
             sealing_keys: self.keys.clone(),
             state: self.state.clone(),
+            issued_by: self.issued_by,
             tokens: self.lifetimes,
+            machines: self.machines.clone(),
             streams: StreamSettings { listening_grace: MINUTE, running_grace: 10 * MINUTE },
             registration: self.registration.clone(),
             clients: self.clients.clone(),
@@ -604,12 +663,15 @@ impl Builder {
     }
 
     fn resource(&self, url: &str, upstream: &FakeMcpServer) -> ResourceSettings {
+        let of_idp = self.audiences.iter().find(|(own, _, _)| *own == url);
         ResourceSettings {
             url: PublicUrl::parse(url).unwrap(),
             name: Some("Example Tools".to_owned()),
             upstream: UpstreamUrl::parse(&upstream.url(self.upstream_path)).unwrap(),
             access: self.access.clone(),
             scopes: Scopes::parse(self.scopes),
+            audience: of_idp.map(|(_, name, _)| (*name).to_owned()),
+            allowed_clients: of_idp.map(|(_, _, clients)| clients.clone()).unwrap_or_default(),
         }
     }
 }

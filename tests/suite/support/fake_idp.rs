@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use aws_lc_rs::encoding::AsDer as _;
@@ -191,6 +192,9 @@ struct Inner {
     asked: watch::Sender<Vec<Asked>>,
     discovery: watch::Sender<Discovery>,
     are_refreshes_held: watch::Sender<bool>,
+    are_keys_held: watch::Sender<bool>,
+    /// Connections that came while it was down.
+    in_vain: AtomicUsize,
 }
 
 /// What becomes of a request for the discovery document.
@@ -204,6 +208,10 @@ enum Discovery {
 #[derive(Debug)]
 struct State {
     is_down: bool,
+    /// In place of the honest answer at the address of the keys.
+    keys: Option<(u16, String)>,
+    /// In its metadata, in place of what is there; `null` leaves a member out.
+    announced: Vec<(&'static str, Value)>,
     conduct: Conduct,
     person: Person,
     /// Where the person signs in: told as `sid`.
@@ -228,6 +236,8 @@ impl FakeIdp {
         let (conduct, person) = (Conduct::Honest, Person::alice());
         let state = State {
             is_down: false,
+            keys: None,
+            announced: Vec::new(),
             conduct,
             person,
             session: None,
@@ -243,6 +253,8 @@ impl FakeIdp {
             asked,
             discovery: watch::Sender::new(Discovery::Answered),
             are_refreshes_held: watch::Sender::new(false),
+            are_keys_held: watch::Sender::new(false),
+            in_vain: AtomicUsize::new(0),
         };
         let inner = Arc::new(inner);
         tokio::spawn(listen(listener, inner.clone()));
@@ -262,6 +274,11 @@ impl FakeIdp {
         self.inner.state.lock().unwrap().is_down = false;
     }
 
+    /// How often somebody tried to reach it while it was down.
+    pub fn in_vain(&self) -> usize {
+        self.inner.in_vain.load(Ordering::Relaxed)
+    }
+
     /// From now on who asks for the discovery document waits.
     pub fn hold_discovery(&self) {
         self.inner.discovery.send_replace(Discovery::Held);
@@ -275,6 +292,25 @@ impl FakeIdp {
     /// From now on a refresh is done, its refresh token is spent, and the answer waits.
     pub fn hold_refreshes(&self) {
         self.inner.are_refreshes_held.send_replace(true);
+    }
+
+    /// What its metadata says of `name`; `null` leaves it out.
+    pub fn announce(&self, name: &'static str, value: Value) {
+        self.inner.state.lock().unwrap().announced.push((name, value));
+    }
+
+    /// From now on this is what stands where the keys are.
+    pub fn publish_keys(&self, status: u16, text: impl Into<String>) {
+        self.inner.state.lock().unwrap().keys = Some((status, text.into()));
+    }
+
+    /// From now on who asks for the keys waits.
+    pub fn hold_keys(&self) {
+        self.inner.are_keys_held.send_replace(true);
+    }
+
+    pub fn release_keys(&self) {
+        self.inner.are_keys_held.send_replace(false);
     }
 
     pub fn release_refreshes(&self) {
@@ -357,6 +393,7 @@ async fn listen(listener: TcpListener, idp: Arc<Inner>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         if idp.state.lock().unwrap().is_down {
+            idp.in_vain.fetch_add(1, Ordering::Relaxed);
             idp.asked.send_modify(|_| {});
             continue;
         }
@@ -391,6 +428,12 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
             Ok(json_answer(status, &discovery(&idp)))
         }
         ("GET", "/jwks") => {
+            let mut are_held = idp.are_keys_held.subscribe();
+            are_held.wait_for(|are_held| !are_held).await.unwrap();
+            if let Some((status, text)) = idp.state.lock().unwrap().keys.clone() {
+                let answer = Response::builder().status(status);
+                return Ok(answer.body(Full::from(text)).unwrap());
+            }
             let conduct = idp.state.lock().unwrap().conduct;
             Ok(json_answer(200, &published_keys(conduct)))
         }
@@ -410,7 +453,7 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
 
 fn discovery(idp: &Inner) -> Value {
     let issuer = &idp.issuer;
-    json!({
+    let mut metadata = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/authorize"),
         "token_endpoint": format!("{issuer}/token"),
@@ -422,7 +465,15 @@ fn discovery(idp: &Inner) -> Value {
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
-    })
+    });
+    let members = metadata.as_object_mut().unwrap();
+    for (name, value) in &idp.state.lock().unwrap().announced {
+        members.remove(*name);
+        if !value.is_null() {
+            members.insert((*name).to_owned(), value.clone());
+        }
+    }
+    metadata
 }
 
 /// The login form, already filled in: straight back with a code.

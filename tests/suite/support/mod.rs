@@ -1,5 +1,6 @@
 //! The words that the journeys are told in. Nothing here knows how the product works inside.
 
+pub mod access_token;
 pub mod admin;
 pub mod assertion;
 pub mod browser;

@@ -1,0 +1,68 @@
+//! How the IdP's own access tokens look, where clients bring them: data, mostly of the preset.
+
+/// The axes on which IdPs differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessTokenProfile {
+    /// What the header's `typ` may be: lower case, without `application/`. A header without one counts as
+    /// `jwt` (RFC 7519 §5.1).
+    pub types: Vec<String>,
+    pub audience: AudienceClaim,
+    /// The first of these claims that a token has lists its scopes.
+    pub scopes: Vec<String>,
+    /// Claims whose values together are the stable key of a person. Must give what those of ID tokens give.
+    pub user_key: Vec<String>,
+    /// What every token of a person has.
+    pub person: Vec<ExpectedClaim>,
+    /// What every token has that was issued to a machine for itself, and no person's has.
+    pub machine: Vec<ExpectedClaim>,
+}
+
+/// What says for whom a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AudienceClaim {
+    /// `aud`, as RFC 9068 has it.
+    Audience,
+    /// The client's id, where there is no `aud`: only tokens of clients that the operator listed are taken.
+    Client,
+}
+
+/// A claim that a token must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedClaim {
+    pub name: String,
+    /// `*` is any value; `{client_id}` in it stands for the client's id.
+    pub value: String,
+}
+
+impl AccessTokenProfile {
+    /// Of an IdP that keeps to RFC 9068.
+    pub fn standard() -> Self {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Self {
+            types: texts(&["at+jwt"]),
+            audience: AudienceClaim::Audience,
+            scopes: texts(&["scope"]),
+            user_key: texts(&["sub"]),
+            person: Vec::new(),
+            // RFC 9068 §5
+            machine: vec![ExpectedClaim {
+                name: "sub".to_owned(),
+                value: "{client_id}".to_owned(),
+            }],
+        }
+    }
+}
+
+impl ExpectedClaim {
+    /// Is `value` what is expected in a token of `client`?
+    pub fn is(&self, value: Option<&str>, client: Option<&str>) -> bool {
+        let Some(value) = value else { return false };
+        if !self.value.contains(CLIENT_ID) {
+            return self.value == ANY || self.value == value;
+        }
+        client.is_some_and(|client| self.value.replace(CLIENT_ID, client) == value)
+    }
+}
+
+const ANY: &str = "*";
+const CLIENT_ID: &str = "{client_id}";
