@@ -40,6 +40,9 @@ pub fn run(path: &Path, place: Place) -> ExitCode {
             }
             say(&format!("  issuer: {}", config.issuer));
             say(&format!("  redirect URI to register at the IdP: {}", app::redirect_uri(&config)));
+            for (limit, fix) in config.idp.limits() {
+                say(&format!("  note: {limit}\n    to change it: {fix}"));
+            }
             ExitCode::SUCCESS
         }
         Err(problems) => {

@@ -69,11 +69,13 @@ impl Idp {
             .append_pair("response_type", "code")
             .append_pair("client_id", &settings.client_id)
             .append_pair("redirect_uri", &self.redirect_uri)
-            .append_pair("scope", &settings.scopes.join(" "))
             .append_pair("state", state)
             .append_pair("nonce", &login.nonce())
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256");
+        if !settings.scopes.is_empty() {
+            query.append_pair("scope", &settings.scopes.join(" "));
+        }
         for (name, value) in &settings.authorization_parameters {
             query.append_pair(name, value);
         }

@@ -1,13 +1,17 @@
 //! The client of the IdP: sends the person to log in and learns who they are.
 
+mod claims;
 pub mod discovery;
 pub mod exchange;
 mod id_token;
 pub mod identity;
 pub mod login;
 pub mod logout_token;
+mod lookup;
+mod person;
 pub mod profile;
 pub mod recheck;
+mod resource;
 pub mod revocation;
 pub mod token_endpoint;
 
@@ -27,6 +31,7 @@ pub use identity::Identity;
 pub use logout_token::{LoggedOut, LogoutFault, LogoutToken};
 pub use profile::{ClientAuthentication, IdpSettings};
 pub use recheck::{Recheck, Verdict};
+pub use resource::ResourceFault;
 pub use token_endpoint::LoginFault;
 
 /// The IdP: its settings, and what it published about itself when we last asked.

@@ -6,6 +6,7 @@ mod choice;
 mod clients;
 mod documents;
 mod duration;
+mod identity;
 mod identity_headers;
 mod idp;
 mod listen;
@@ -35,7 +36,7 @@ use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 
 /// Every stanza is checked before any problem ends the check, so that all are told at once.
 pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Reported> {
-    let groups_are_told = idp::groups_are_told(&raw, reading);
+    let groups_are_told = identity::groups_are_told(&raw, reading);
     let scopes_are_offered = clients::scopes_are_offered(&raw, reading);
     let listeners = listen::check(raw.listen, raw.health_listen, reading);
     let admin_socket = admin::check(raw.admin_socket, reading);

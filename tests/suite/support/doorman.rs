@@ -573,8 +573,6 @@ impl Builder {
             issuer: PublicUrl::parse(self.issuer).unwrap(),
             resources: std::iter::once(first).chain(others).collect(),
             idp: IdpSettings {
-                issuer: idp_issuer.to_owned(),
-                client_id: CLIENT_ID.to_owned(),
                 client_secret: Some(Secret::new(CLIENT_SECRET.to_owned())),
                 client_authentication: self.client_authentication,
                 scopes: ["openid", "email"].map(str::to_owned).to_vec(),
@@ -582,7 +580,7 @@ impl Builder {
                 user_key: vec![self.user_key.to_owned()],
                 revocable_refresh_tokens: self.is_revocable,
                 logout_ends_connections: self.logout_ends_connections,
-                groups_claim: "groups".to_owned(),
+                ..IdpSettings::openid_provider(idp_issuer.to_owned(), CLIENT_ID.to_owned())
             },
             sealing_keys: self.keys.clone(),
             state: self.state.clone(),
