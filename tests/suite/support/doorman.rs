@@ -15,6 +15,7 @@ use mcp_doorman::chance::Chance;
 use mcp_doorman::clock::{Clock, ManualClock, Timestamp};
 use mcp_doorman::config::{self, Config, Environment, ResourceSettings};
 use mcp_doorman::grants::Lifetimes;
+use mcp_doorman::idp::profile::IdentitySource;
 use mcp_doorman::idp::{ClientAuthentication, IdpSettings};
 use mcp_doorman::oauth::{PublicUrl, Scopes};
 use mcp_doorman::outbound::Internet;
@@ -36,6 +37,7 @@ use crate::support::document_host::{DocumentHost, no_internet};
 use crate::support::exchange::{Door, Exchange, Request, Transcript};
 use crate::support::fake_idp::{CLIENT_ID, CLIENT_SECRET, FakeIdp};
 use crate::support::fake_mcp_server::FakeMcpServer;
+use crate::support::idp_quirks::Quirks;
 use crate::support::log::CapturedLog;
 use crate::support::soon;
 
@@ -65,6 +67,8 @@ pub struct Builder {
     upstream: FakeMcpServer,
     clock: ManualClock,
     idp: Option<FakeIdp>,
+    /// In what it differs, and what `idp:` then says besides how we are known there.
+    quirks: Option<(Quirks, String)>,
     is_idp_down: bool,
     is_revocable: bool,
     is_discovery_held: bool,
@@ -111,6 +115,7 @@ impl Doorman {
             upstream,
             clock: ManualClock::starting_at(Timestamp::from_seconds(START)),
             idp: None,
+            quirks: None,
             is_idp_down: false,
             is_revocable: false,
             is_discovery_held: false,
@@ -218,7 +223,7 @@ impl Doorman {
         let authority = &idp[url::Position::BeforeHost..url::Position::AfterPort];
         let idp = Door::to(address, authority);
         let origin = self.config.issuer.origin().to_owned();
-        Browser::new(vec![(origin, self.door()), (self.idp.issuer().to_owned(), idp)])
+        Browser::new(vec![(origin, self.door()), (self.idp.origin().to_owned(), idp)])
     }
 
     pub async fn send(&self, request: Request) -> Exchange {
@@ -472,6 +477,13 @@ impl Builder {
         self
     }
 
+    /// Log in at an IdP like that. `yaml` is what an operator writes under `idp:` about it, with `ORIGIN` for
+    /// where it is.
+    pub fn logging_in_at(mut self, quirks: Quirks, yaml: &str) -> Self {
+        self.quirks = Some((quirks, yaml.to_owned()));
+        self
+    }
+
     /// The claim that names a person for good.
     pub fn user_key(mut self, claim: &'static str) -> Self {
         self.user_key = claim;
@@ -536,9 +548,10 @@ impl Builder {
 
     pub async fn start(self) -> Doorman {
         let clock = Clock::Manual(self.clock.clone());
-        let idp = match &self.idp {
-            Some(idp) => idp.clone(),
-            None => FakeIdp::start(clock.clone()).await,
+        let idp = match (&self.idp, &self.quirks) {
+            (Some(idp), _) => idp.clone(),
+            (None, Some((quirks, _))) => FakeIdp::start_with(quirks.clone(), clock.clone()).await,
+            (None, None) => FakeIdp::start(clock.clone()).await,
         };
         if self.is_idp_down {
             idp.go_down();
@@ -546,7 +559,10 @@ impl Builder {
         if self.is_discovery_held {
             idp.hold_discovery();
         }
-        let config = self.config(idp.issuer());
+        let mut config = self.config(idp.issuer());
+        if let Some((_, yaml)) = &self.quirks {
+            config.idp = idp_settings(yaml, idp.origin());
+        }
         let log = CapturedLog::new();
         let dispatch = telemetry::log_to(&config.log, log.clone());
         let surroundings = Surroundings {
@@ -608,6 +624,39 @@ impl Builder {
             scopes: Scopes::parse(self.scopes),
         }
     }
+}
+
+/// What an operator's `idp:` means, with every host in it that is out there taken for the fake one.
+pub fn idp_settings(yaml: &str, origin: &str) -> IdpSettings {
+    let yaml = format!(
+        "resources: [{{ url: {RESOURCE}, upstream: \"http://127.0.0.1:3000/mcp\", access: any }}]\n\
+         sealing_keys: [{{ file: /key }}]\n\
+         idp:\n  client_id: {CLIENT_ID}\n  client_secret: {{ insecure_inline: {CLIENT_SECRET:?} }}\n{yaml}\n"
+    );
+    let environment = Environment::empty()
+        .with_file("/config.yaml", yaml.replace("ORIGIN", origin))
+        .with_file("/key", encoded_key("of no deployment"));
+    let config = config::load(Path::new("/config.yaml"), &environment);
+    let mut settings = config.unwrap_or_else(|problems| panic!("{problems}")).idp;
+    let endpoints = &mut settings.endpoints;
+    let configured = [
+        &mut endpoints.authorization,
+        &mut endpoints.token,
+        &mut endpoints.userinfo,
+        &mut endpoints.revocation,
+        &mut endpoints.keys,
+    ];
+    let mut urls: Vec<&mut Url> = configured.into_iter().flatten().collect();
+    urls.extend(settings.groups.lookup.as_mut().map(|lookup| &mut lookup.url));
+    urls.extend(settings.email.lookup.as_mut().map(|lookup| &mut lookup.url));
+    if let IdentitySource::UserResource(url) = &mut settings.identity {
+        urls.push(url);
+    }
+    for url in urls {
+        let here = Url::parse(origin).unwrap();
+        *url = here.join(&url[url::Position::BeforePath..]).unwrap();
+    }
+    settings
 }
 
 fn any_port() -> ListenAddress {

@@ -1,0 +1,1 @@
+//! An IdP that lies and fails.

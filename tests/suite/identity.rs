@@ -1,0 +1,1 @@
+//! Identity from wherever an IdP tells it.
