@@ -39,7 +39,7 @@ impl Idp {
             Err(NotSigned::KeyId) => payload(id_token, &*self.discovered_anew().await?),
             other => other,
         };
-        let payload = payload.map_err(bad)?;
+        let payload = payload.map_err(|fault| bad(fault.to_string()))?;
         let claims = Claims::parse(&payload)
             .map_err(|reason| bad(format!("its claims can't be read: {reason}")))?;
         self.check(&claims, expected)?;
@@ -149,8 +149,8 @@ fn algorithm(id_token: &str) -> Option<String> {
     header.get("alg")?.as_str().map(str::to_owned)
 }
 
-fn bad(reason: impl ToString) -> LoginFault {
-    LoginFault::IdToken(reason.to_string())
+fn bad(reason: impl Into<String>) -> LoginFault {
+    LoginFault::IdToken(reason.into())
 }
 
 /// Where it says so at all.

@@ -129,6 +129,8 @@ pub enum Conduct {
     WrongIssuer,
     NoSubject,
     EmptySubject,
+    /// Two people in one token: which of them it is depends on the reader.
+    SubjectTwice,
     BadSignature,
     AlgNone,
     /// HS256 with our public key as the secret.
@@ -769,7 +771,11 @@ fn left_half_of_hash(access_token: &str) -> String {
 fn signed(conduct: Conduct, claims: &Value) -> String {
     let (alg, kid) = named_by(conduct);
     let header = json!({ "alg": alg, "kid": kid, "typ": "JWT" });
-    with_signature(conduct, &header, &claims.to_string())
+    let mut text = claims.to_string();
+    if conduct == Conduct::SubjectTwice {
+        text.insert_str(1, r#""sub":"bob","#);
+    }
+    with_signature(conduct, &header, &text)
 }
 
 /// Algorithm and key.
