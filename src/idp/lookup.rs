@@ -26,7 +26,7 @@ impl Idp {
             let answer = self.ask_resource(page, access_token, until).await.map_err(of_groups)?;
             bytes += answer.length;
             if bytes > MOST_BYTES {
-                return Err(of_groups(ResourceFault::TooMuch));
+                return Err(of_groups(ResourceFault::TooManyBytes));
             }
             for entry in list(&answer.body, &lookup.list).map_err(of_groups)? {
                 groups.push(name(entry, &lookup.name).map_err(of_groups)?);
@@ -39,7 +39,7 @@ impl Idp {
                 return Err(of_groups(ResourceFault::Loop));
             }
             if pages.len() == MOST_PAGES {
-                return Err(of_groups(ResourceFault::TooMuch));
+                return Err(of_groups(ResourceFault::TooManyPages));
             }
             pages.push(next);
         }

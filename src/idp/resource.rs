@@ -32,8 +32,10 @@ pub enum ResourceFault {
     NextElsewhere,
     #[error("has a next page that was read before")]
     Loop,
-    #[error("has more than {MOST_PAGES} pages, or more than {MOST_BYTES} bytes in all")]
-    TooMuch,
+    #[error("has more than {MOST_PAGES} pages")]
+    TooManyPages,
+    #[error("has more than {MOST_BYTES} bytes in all its pages")]
+    TooManyBytes,
 }
 
 impl ResourceFault {
@@ -47,7 +49,8 @@ impl ResourceFault {
             | Self::Token
             | Self::NextElsewhere
             | Self::Loop
-            | Self::TooMuch => false,
+            | Self::TooManyPages
+            | Self::TooManyBytes => false,
         }
     }
 }

@@ -46,6 +46,7 @@ pub(in crate::config) struct RawEndpoints {
     pub keys: Field<String>,
 }
 
+#[expect(clippy::too_many_lines, reason = "one key after the other, in the order of the example")]
 pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawIdp {
     let preset = stanza.ask(
         presets::KEY,
