@@ -1,6 +1,8 @@
 //! An IdP that lies and fails, in one table: whatever it does, the person ends in the right place without a code,
 //! the log says why, and nothing of what it said leaks. What it may do to an ID token's signature and to the
 //! answer at the callback is in `login`.
+#![expect(clippy::too_many_lines, reason = "a table is as long as it is")]
+#![expect(clippy::unnecessary_wraps, reason = "the shape of every answer of `Quirks::resource`")]
 
 use mcp_doorman::policy::AccessEntry;
 use serde_json::{Value, json};
@@ -75,11 +77,11 @@ fn claims(name: &'static str, claims: fn(&mut Value), ends: Ends, why: &'static 
 
 /// The address decides who may come in.
 fn address(name: &'static str, bend: fn(&mut Value)) -> Misdeed {
-    Misdeed { access: by_domain(), ..claims(name, bend, UNKNOWN, "do not admit") }
+    Misdeed { access: Some(by_domain()), ..claims(name, bend, UNKNOWN, "do not admit") }
 }
 
-fn by_domain() -> Option<AccessEntry> {
-    Some(AccessEntry { email_domains: vec!["example.com".to_owned()], ..AccessEntry::default() })
+fn by_domain() -> AccessEntry {
+    AccessEntry { email_domains: vec!["example.com".to_owned()], ..AccessEntry::default() }
 }
 
 fn asked(
@@ -269,21 +271,21 @@ fn about_tokens() -> Vec<Misdeed> {
         claims("claims: exp is endless", |own| own["exp"] = json!(1e300), BROKEN, "no exp"),
         claims("claims: iat is missing", |own| own["iat"] = json!(null), BROKEN, "no iat"),
         address("address: verified is the text false", |own| {
-            own["email_verified"] = json!("false")
+            own["email_verified"] = json!("false");
         }),
         address("address: verified is the text true", |own| own["email_verified"] = json!("true")),
         address("address: verified is 1", |own| own["email_verified"] = json!(1)),
         address("address: nobody says verified", |own| own["email_verified"] = json!(null)),
         address("address: two @", |own| own["email"] = json!("a@evil.example@example.com")),
         address("address: letters that look alike", |own| {
-            own["email"] = json!("a@ex\u{430}mple.com")
+            own["email"] = json!("a@ex\u{430}mple.com");
         }),
         address("address: a line break", |own| {
-            own["email"] = json!("a@evil.example\n@example.com")
+            own["email"] = json!("a@evil.example\n@example.com");
         }),
         address("address: a list", |own| own["email"] = json!(["a@example.com"])),
         address("address: a longer domain", |own| {
-            own["email"] = json!("a@example.com.evil.example")
+            own["email"] = json!("a@example.com.evil.example");
         }),
     ]
 }
@@ -408,7 +410,7 @@ fn when_asked() -> Vec<Misdeed> {
             DENIED,
             "more than 5000 groups",
         ),
-        asked("lookup: too many bytes", LOOKUP, |visit| big_page(visit), BROKEN, "1048576 bytes"),
+        asked("lookup: too many bytes", LOOKUP, big_page, BROKEN, "1048576 bytes"),
         asked("lookup: is not there", LOOKUP, |_| None, BROKEN, "answered 404"),
         asked(
             "lookup: redirects",
@@ -447,7 +449,7 @@ fn when_asked() -> Vec<Misdeed> {
             "a name twice",
         ),
         Misdeed {
-            access: by_domain(),
+            access: Some(by_domain()),
             ..asked(
                 "addresses: the first is not verified",
                 EMAILS,
@@ -457,7 +459,7 @@ fn when_asked() -> Vec<Misdeed> {
             )
         },
         Misdeed {
-            access: by_domain(),
+            access: Some(by_domain()),
             ..asked(
                 "addresses: verified is a text",
                 EMAILS,
@@ -467,7 +469,7 @@ fn when_asked() -> Vec<Misdeed> {
             )
         },
         Misdeed {
-            access: by_domain(),
+            access: Some(by_domain()),
             ..asked(
                 "addresses: verified, but not theirs to use",
                 EMAILS,
@@ -524,7 +526,7 @@ async fn whatever_the_idp_does_ends_well() {
     let (mut at_once, mut seen, mut wrong) = (JoinSet::new(), 0, Vec::new());
 
     for misdeed in misdeeds {
-        at_once.spawn(async move { judged(misdeed).await });
+        at_once.spawn(Box::pin(judged(misdeed)));
     }
     while let Some(judgement) = at_once.join_next().await {
         seen += 1;
@@ -551,12 +553,12 @@ async fn an_honest_idp_is_believed_in_each_of_these_ways() {
     let mut seen = 0;
 
     for (yaml, resource, access) in [
-        (PLAIN, user, by_domain()),
-        (USERINFO, Quirks::default().resource, by_domain()),
-        (LOOKUP, groups, by_group("a/b")),
-        (LOOKUP, groups, by_group("a/3")),
+        (PLAIN, user, Some(by_domain())),
+        (USERINFO, Quirks::default().resource, Some(by_domain())),
+        (LOOKUP, groups, Some(by_group("a/b"))),
+        (LOOKUP, groups, Some(by_group("a/3"))),
         (RESOURCE, user, None),
-        (EMAILS, emails, by_domain()),
+        (EMAILS, emails, Some(by_domain())),
     ] {
         let honest = Misdeed { access, ..asked("", yaml, resource, DENIED, "") };
         let (doorman, end) = arrived(&honest).await;
@@ -568,8 +570,8 @@ async fn an_honest_idp_is_believed_in_each_of_these_ways() {
     assert_eq!(seen, 6);
 }
 
-fn by_group(group: &str) -> Option<AccessEntry> {
-    Some(AccessEntry { groups: vec![group.to_owned()], ..AccessEntry::default() })
+fn by_group(group: &str) -> AccessEntry {
+    AccessEntry { groups: vec![group.to_owned()], ..AccessEntry::default() }
 }
 
 async fn arrived(misdeed: &Misdeed) -> (Doorman, Exchange) {

@@ -79,7 +79,7 @@ async fn only_people_of_the_tenants_that_were_named_come_in() {
         claims,
         ..Quirks::default()
     };
-    let cases: [(fn(&mut Value), &str, &str); 5] = [
+    let cases: [(Bend, &str, &str); 5] = [
         (|own| named(own, Some("ours"), "ours"), "", ""),
         (|own| named(own, Some("theirs"), "theirs"), "access_denied", "not among idp.tenants"),
         (|own| named(own, Some("ours"), "theirs"), "server_error", "of the tenant that it names"),
@@ -97,6 +97,8 @@ async fn only_people_of_the_tenants_that_were_named_come_in() {
         }
     }
 }
+
+type Bend = fn(&mut Value);
 
 /// A token that says it is of `tenant`, by the issuer of `issuer`.
 fn named(claims: &mut Value, tenant: Option<&str>, issuer: &str) {

@@ -68,7 +68,7 @@ pub struct Builder {
     clock: ManualClock,
     idp: Option<FakeIdp>,
     /// In what it differs, and what `idp:` then says besides how we are known there.
-    quirks: Option<(Quirks, String)>,
+    quirks: Option<Box<(Quirks, String)>>,
     is_idp_down: bool,
     is_revocable: bool,
     is_discovery_held: bool,
@@ -480,7 +480,7 @@ impl Builder {
     /// Log in at an IdP like that. `yaml` is what an operator writes under `idp:` about it, with `ORIGIN` for
     /// where it is.
     pub fn logging_in_at(mut self, quirks: Quirks, yaml: &str) -> Self {
-        self.quirks = Some((quirks, yaml.to_owned()));
+        self.quirks = Some(Box::new((quirks, yaml.to_owned())));
         self
     }
 
@@ -550,7 +550,7 @@ impl Builder {
         let clock = Clock::Manual(self.clock.clone());
         let idp = match (&self.idp, &self.quirks) {
             (Some(idp), _) => idp.clone(),
-            (None, Some((quirks, _))) => FakeIdp::start_with(quirks.clone(), clock.clone()).await,
+            (None, Some(special)) => FakeIdp::start_with(special.0.clone(), clock.clone()).await,
             (None, None) => FakeIdp::start(clock.clone()).await,
         };
         if self.is_idp_down {
@@ -560,8 +560,8 @@ impl Builder {
             idp.hold_discovery();
         }
         let mut config = self.config(idp.issuer());
-        if let Some((_, yaml)) = &self.quirks {
-            config.idp = idp_settings(yaml, idp.origin());
+        if let Some(special) = &self.quirks {
+            config.idp = idp_settings(&special.1, idp.origin());
         }
         let log = CapturedLog::new();
         let dispatch = telemetry::log_to(&config.log, log.clone());

@@ -9,6 +9,7 @@ use crate::support::fake_idp::Person;
 
 /// In what an IdP differs from a plain OpenID provider.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a quirk of its own")]
 pub struct Quirks {
     /// What its issuer has after the origin.
     pub path: &'static str,
@@ -89,7 +90,9 @@ impl Reply {
 
 /// What a test does to answers.
 #[derive(Clone)]
-pub struct Tampering(pub Arc<dyn Fn(&str, Reply) -> Reply + Send + Sync>);
+pub struct Tampering(pub Arc<Bend>);
+
+type Bend = dyn Fn(&str, Reply) -> Reply + Send + Sync;
 
 impl fmt::Debug for Tampering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
