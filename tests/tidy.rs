@@ -24,8 +24,21 @@ const FLOORS: &[&[&str]] = &[
     &["doctor", "inject", "demo"],
     &["cli"],
 ];
-const BRANDS: &[&str] =
-    &["google", "entra", "okta", "keycloak", "auth0", "github", "cognito", "gitlab"];
+const BRANDS: &[&str] = &[
+    "google",
+    "entra",
+    "okta",
+    "keycloak",
+    "auth0",
+    "github",
+    "cognito",
+    "gitlab",
+    "authentik",
+    "zitadel",
+    "hydra",
+    "workos",
+    "descope",
+];
 const PRESETS: &str = "src/config/idp_presets.yaml";
 
 #[test]

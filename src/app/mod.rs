@@ -273,12 +273,9 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
         // Nobody logs in here, so there is nothing to keep either.
         return;
     }
-    if !config.idp.asks_for_refresh_token() {
-        tracing::warn!(
-            login_lasts_seconds = config.tokens.recheck_grace.as_secs(),
-            fix = "add offline_access to idp.scopes, if the provider knows it",
-            "no refresh token is asked for at the IdP: it can't be asked again about a person, so a login is short"
-        );
+    for (limit, fix) in config.idp.limits() {
+        let login_lasts_seconds = config.tokens.recheck_grace.as_secs();
+        tracing::warn!(login_lasts_seconds, fix, "{limit}");
     }
     match &config.state {
         StateSettings::Memory if config.idp.revocable_refresh_tokens => {

@@ -44,6 +44,9 @@ pub fn run(path: &Path, place: Place) -> ExitCode {
                 "  back-channel logout URI, if the IdP has such: {}",
                 app::backchannel_logout_uri(&config)
             ));
+            for (limit, fix) in config.idp.limits() {
+                say(&format!("  note: {limit}\n    to change it: {fix}"));
+            }
             ExitCode::SUCCESS
         }
         Err(problems) => {

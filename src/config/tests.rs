@@ -19,6 +19,7 @@ use crate::authorization_server::clients::document::Support;
 use crate::config::check::SAMPLES;
 use crate::config::{Config, Environment, Problems, load, presets};
 use crate::idp::ClientAuthentication;
+use crate::idp::profile::IdentitySource;
 use crate::oauth::{PublicUrl, Scopes};
 use crate::policy::{Access, AccessEntry};
 use crate::secret;
@@ -165,7 +166,9 @@ fn the_example_loads_and_means_what_its_comments_say() {
     assert_eq!(config.clients.len(), 3);
     assert_eq!(config.idp.scopes, defaults.idp.scopes);
     assert_eq!(config.idp.user_key, defaults.idp.user_key);
-    assert_eq!(config.idp.groups_claim, defaults.idp.groups_claim);
+    assert_eq!(config.idp.groups, defaults.idp.groups);
+    assert_eq!(config.idp.email, defaults.idp.email);
+    assert_eq!(config.idp.identity, defaults.idp.identity);
 }
 
 #[test]
@@ -296,7 +299,7 @@ fn a_sealing_key_that_every_user_may_read_is_refused() {
 fn a_variable_cannot_become_yaml() {
     let config = loaded(&minimal_and("  groups_claim: ${HOSTILE}")).unwrap();
 
-    assert_eq!(config.idp.groups_claim, "a\nidp: { issuer: x }");
+    assert_eq!(config.idp.groups.claim.unwrap().0, "a\nidp: { issuer: x }");
     assert_eq!(config.idp.issuer, "https://login.example.com");
 }
 
@@ -353,18 +356,18 @@ fn what_may_not_be_fetched_is_not_probed() {
     assert!(probed("{ allowed_metadata_domains: intranet.example.com }").is_empty());
 }
 
+/// What each of them does at a login is for `tests/suite/presets.rs`.
 #[test]
-fn every_preset_logs_people_in() {
+fn every_preset_means_something() {
     let names = presets::names();
 
-    assert!(names.len() >= 6, "only {names:?}");
+    assert!(names.len() >= 16, "only {names:?}");
     assert!(names.contains(&presets::DEFAULT.to_owned()));
     for name in names {
         let config = loaded(&minimal_and(&format!("  preset: {name}")))
             .unwrap_or_else(|problems| panic!("{name}: {problems}"));
-        assert!(config.idp.scopes.contains(&"openid".to_owned()), "{name}");
-        // Some providers refuse scopes that they don't know, so the general preset can't ask.
-        assert_eq!(config.idp.asks_for_refresh_token(), name != presets::DEFAULT, "{name}");
+        let is_oidc = !matches!(config.idp.identity, IdentitySource::UserResource(_));
+        assert_eq!(config.idp.scopes.contains(&"openid".to_owned()), is_oidc, "{name}");
         assert!(!config.idp.user_key.is_empty(), "{name}");
     }
 }

@@ -1,13 +1,15 @@
-//! What the IdP says about itself: OIDC Discovery 1.0 and its keys.
+//! What the IdP says about itself: OIDC Discovery 1.0 or RFC 8414, and its keys. What is configured replaces
+//! what it says.
 
 use http::{Request, StatusCode};
-use openidconnect::JsonWebKeySetUrl;
-use openidconnect::core::{CoreJsonWebKeySet, CoreJwsSigningAlgorithm, CoreProviderMetadata};
+use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
 
 use crate::clock::Timestamp;
-use crate::idp::profile::IdpSettings;
+use crate::idp::profile::{Endpoints, IdentitySource, IdpSettings, Metadata};
 use crate::jose::KeySet;
+use crate::jose::jws::brief;
 use crate::outbound::{IdpConnection, Unreachable};
 
 /// The parts of the IdP's metadata that a login needs, checked.
@@ -15,13 +17,12 @@ use crate::outbound::{IdpConnection, Unreachable};
 pub struct Discovered {
     pub authorization_endpoint: Url,
     pub token_endpoint: Url,
+    /// OIDC Core §5.3. There, if identity comes from it.
+    pub userinfo_endpoint: Option<Url>,
     /// RFC 8414 §2. `None` if there is none, or none that may be used.
     pub revocation_endpoint: Option<Url>,
-    pub keys: CoreJsonWebKeySet,
-    /// The same keys, for what it signs besides ID tokens. `None` if `jose` can use none of them.
+    /// What it signs ID tokens with. `None` if it signs none.
     pub signing_keys: Option<KeySet>,
-    /// The asymmetric algorithms that the IdP signs ID tokens with.
-    pub algorithms: Vec<CoreJwsSigningAlgorithm>,
     /// Whether its authorization responses carry `iss` (RFC 9207 §3).
     pub sends_issuer: bool,
     pub at: Timestamp,
@@ -40,8 +41,10 @@ pub enum DiscoveryFault {
         "its metadata says issuer {found:?}, but idp.issuer is {configured:?}; they must be the same text"
     )]
     AnotherIssuer { configured: String, found: String },
-    #[error("its metadata names no token endpoint")]
-    NoTokenEndpoint,
+    #[error(
+        "its metadata has no {0} that is a URL; idp.endpoints can say where it is, if it has one"
+    )]
+    NoEndpoint(&'static str),
     #[error("its metadata names {0}, which is not https")]
     NotHttps(Url),
     #[error("its key set has no key that we can use")]
@@ -56,59 +59,110 @@ impl DiscoveryFault {
             Self::Status { status, .. } => status.is_server_error() || status.as_u16() == 429,
             Self::Garbled { .. }
             | Self::AnotherIssuer { .. }
-            | Self::NoTokenEndpoint
+            | Self::NoEndpoint(_)
             | Self::NotHttps(_)
             | Self::NoKeys => false,
         }
     }
 }
 
-/// Ask for metadata and keys.
+/// What counts of a document, each endpoint whatever it is. A member that comes twice is refused by the
+/// reader.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Document {
+    issuer: String,
+    authorization_endpoint: Value,
+    token_endpoint: Value,
+    userinfo_endpoint: Value,
+    revocation_endpoint: Value,
+    jwks_uri: Value,
+    authorization_response_iss_parameter_supported: Value,
+}
+
+/// Ask for metadata and keys. Nothing is asked where nothing is published.
 pub async fn ask(
     connection: &IdpConnection,
     settings: &IdpSettings,
     now: Timestamp,
 ) -> Result<Discovered, DiscoveryFault> {
-    // OIDC Discovery §4: appended to the issuer, whose final slash is left out first.
-    let issuer = settings.issuer.trim_end_matches('/');
-    let url = format!("{issuer}/.well-known/openid-configuration");
-    let document = fetch(connection, &url).await?;
-    let metadata: CoreProviderMetadata = parse(&url, &document)?;
-    // OIDC Discovery §4.3: "MUST be identical", as text.
-    if metadata.issuer().as_str() != settings.issuer {
-        return Err(DiscoveryFault::AnotherIssuer {
-            configured: settings.issuer.clone(),
-            found: metadata.issuer().to_string(),
-        });
-    }
-    let token_endpoint = metadata.token_endpoint().ok_or(DiscoveryFault::NoTokenEndpoint)?;
-    let allow_http = settings.issuer.starts_with("http://");
-    let (keys, signing_keys) = keys(connection, metadata.jwks_uri(), allow_http).await?;
-    let discovered = Discovered {
-        authorization_endpoint: secure(metadata.authorization_endpoint().url(), allow_http)?,
-        token_endpoint: secure(token_endpoint.url(), allow_http)?,
-        revocation_endpoint: revocation_endpoint(&document, allow_http),
-        keys,
-        signing_keys,
-        algorithms: asymmetric(&metadata),
-        sends_issuer: sends_issuer(&document),
-        at: now,
+    let document = match metadata_url(settings)? {
+        Some(url) => document(connection, &url, settings).await?,
+        None => Document::default(),
     };
-    Ok(discovered)
+    let allow_http = settings.issuer.starts_with("http://");
+    let Endpoints { authorization, token, userinfo, revocation, keys } = &settings.endpoints;
+    let endpoint = |configured: &Option<Url>, said: &Value, name| match configured {
+        Some(url) => Ok(url.clone()),
+        None => secure(said, name, allow_http),
+    };
+    let signing_keys = match settings.identity {
+        IdentitySource::UserResource(_) => None,
+        IdentitySource::IdToken | IdentitySource::Userinfo => {
+            let url = endpoint(keys, &document.jwks_uri, "jwks_uri")?;
+            Some(published_keys(connection, &url).await?)
+        }
+    };
+    let userinfo = endpoint(userinfo, &document.userinfo_endpoint, "userinfo_endpoint");
+    let userinfo_endpoint = match settings.identity {
+        IdentitySource::Userinfo => Some(userinfo?),
+        IdentitySource::IdToken | IdentitySource::UserResource(_) => userinfo.ok(),
+    };
+    let authorization =
+        endpoint(authorization, &document.authorization_endpoint, "authorization_endpoint")?;
+    let revocation = endpoint(revocation, &document.revocation_endpoint, "revocation_endpoint");
+    Ok(Discovered {
+        authorization_endpoint: authorization,
+        token_endpoint: endpoint(token, &document.token_endpoint, "token_endpoint")?,
+        userinfo_endpoint,
+        revocation_endpoint: revocation.ok(),
+        signing_keys,
+        sends_issuer: document.authorization_response_iss_parameter_supported == true,
+        at: now,
+    })
 }
 
-async fn keys(
-    connection: &IdpConnection,
-    at: &JsonWebKeySetUrl,
-    allow_http: bool,
-) -> Result<(CoreJsonWebKeySet, Option<KeySet>), DiscoveryFault> {
-    let url = secure(at.url(), allow_http)?;
-    let document = fetch(connection, url.as_str()).await?;
-    let keys: CoreJsonWebKeySet = parse(url.as_str(), &document)?;
-    if keys.keys().is_empty() {
-        return Err(DiscoveryFault::NoKeys);
+fn metadata_url(settings: &IdpSettings) -> Result<Option<String>, DiscoveryFault> {
+    let issuer = settings.issuer.trim_end_matches('/');
+    match settings.metadata {
+        // OIDC Discovery §4: appended to the issuer, whose final slash is left out first.
+        Metadata::Oidc => Ok(Some(format!("{issuer}/.well-known/openid-configuration"))),
+        // RFC 8414 §3.1: between host and path.
+        Metadata::Oauth => {
+            let mut url = Url::parse(issuer).map_err(|_| DiscoveryFault::NoEndpoint("issuer"))?;
+            let path = url.path().trim_end_matches('/');
+            url.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
+            Ok(Some(url.into()))
+        }
+        Metadata::Nowhere => Ok(None),
     }
-    Ok((keys, KeySet::published(&document)))
+}
+
+async fn document(
+    connection: &IdpConnection,
+    url: &str,
+    settings: &IdpSettings,
+) -> Result<Document, DiscoveryFault> {
+    let answer = fetch(connection, url).await?;
+    let document: Document = serde_json::from_slice(&answer)
+        .map_err(|error| DiscoveryFault::Garbled { url: url.to_owned(), reason: brief(&error) })?;
+    // OIDC Discovery §4.3: "MUST be identical", as text. An IdP of several tenants has a template there.
+    let template = settings.tenants.as_ref().map(|tenants| &tenants.template);
+    if document.issuer == settings.issuer || Some(&document.issuer) == template {
+        return Ok(document);
+    }
+    Err(DiscoveryFault::AnotherIssuer {
+        configured: settings.issuer.clone(),
+        found: document.issuer.chars().take(LONGEST_SHOWN).collect(),
+    })
+}
+
+async fn published_keys(connection: &IdpConnection, url: &Url) -> Result<KeySet, DiscoveryFault> {
+    let answer = fetch(connection, url.as_str()).await?;
+    if let Err(error) = serde_json::from_slice::<Value>(&answer) {
+        return Err(DiscoveryFault::Garbled { url: url.to_string(), reason: brief(&error) });
+    }
+    KeySet::published(&answer).ok_or(DiscoveryFault::NoKeys)
 }
 
 async fn fetch(connection: &IdpConnection, url: &str) -> Result<Vec<u8>, DiscoveryFault> {
@@ -124,49 +178,17 @@ async fn fetch(connection: &IdpConnection, url: &str) -> Result<Vec<u8>, Discove
     Ok(answer.into_body())
 }
 
-fn parse<T: serde::de::DeserializeOwned>(url: &str, document: &[u8]) -> Result<T, DiscoveryFault> {
-    serde_json::from_slice(document)
-        .map_err(|error| DiscoveryFault::Garbled { url: url.to_owned(), reason: error.to_string() })
-}
-
 /// A secret is sent there, or keys come from there: plain http only if the issuer itself is plain http,
 /// which the config check allows for loopback or on the operator's explicit word.
-fn secure(url: &Url, allow_http: bool) -> Result<Url, DiscoveryFault> {
+fn secure(said: &Value, name: &'static str, allow_http: bool) -> Result<Url, DiscoveryFault> {
+    let url = said.as_str().and_then(|url| Url::parse(url).ok());
+    let url = url.ok_or(DiscoveryFault::NoEndpoint(name))?;
     if url.scheme() == "https" || (allow_http && url.scheme() == "http") {
-        Ok(url.clone())
+        Ok(url)
     } else {
-        Err(DiscoveryFault::NotHttps(url.clone()))
+        Err(DiscoveryFault::NotHttps(url))
     }
 }
 
-/// Never `none`, and never a shared secret as signing key (RFC 8725 §3.1).
-fn asymmetric(metadata: &CoreProviderMetadata) -> Vec<CoreJwsSigningAlgorithm> {
-    let offered = metadata.id_token_signing_alg_values_supported();
-    ASYMMETRIC.iter().filter(|algorithm| offered.contains(algorithm)).cloned().collect()
-}
-
-fn revocation_endpoint(document: &[u8], allow_http: bool) -> Option<Url> {
-    let metadata: serde_json::Value = serde_json::from_slice(document).ok()?;
-    let url = Url::parse(metadata.get("revocation_endpoint")?.as_str()?).ok()?;
-    secure(&url, allow_http).ok()
-}
-
-fn sends_issuer(document: &[u8]) -> bool {
-    let document: Result<serde_json::Value, _> = serde_json::from_slice(document);
-    document.is_ok_and(|metadata| {
-        metadata.get("authorization_response_iss_parameter_supported")
-            == Some(&serde_json::Value::Bool(true))
-    })
-}
-
-const ASYMMETRIC: [CoreJwsSigningAlgorithm; 9] = [
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha384,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha512,
-    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
-    CoreJwsSigningAlgorithm::EcdsaP384Sha384,
-    CoreJwsSigningAlgorithm::EdDsa,
-];
+/// Characters.
+const LONGEST_SHOWN: usize = 200;

@@ -1,21 +1,20 @@
 //! An ID token, checked to the letter (OIDC Core §3.1.3.7, §12.2).
 
-use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Duration;
 
+use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::DateTime;
-use openidconnect::core::{CoreIdToken, CoreIdTokenClaims, CoreIdTokenVerifier};
-use openidconnect::{
-    AccessToken, AccessTokenHash, ClaimsVerificationError, ClientId, IssuerUrl, Nonce,
-    SignatureVerificationError,
-};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::idp::identity::Identity;
+use crate::clock::Timestamp;
+use crate::idp::claims::{Claims, seconds};
+use crate::idp::identity::ClaimFault;
+use crate::idp::profile::{TENANT, Tenants};
 use crate::idp::token_endpoint::LoginFault;
 use crate::idp::{Discovered, Idp};
+use crate::jose::jws::{Jws, NotSigned};
 use crate::secret;
 
 /// What ties an ID token to what it was asked for with.
@@ -28,137 +27,135 @@ pub(super) enum Expected<'a> {
 }
 
 impl Idp {
-    /// Who is it about? `discovered` holds the keys as they were last seen; they may have changed.
+    /// What it says. `discovered` holds the keys as they were last seen; they may have changed.
     pub(super) async fn read_id_token(
         self: &Arc<Self>,
         id_token: &str,
         access_token: &str,
         expected: Expected<'_>,
         discovered: &Discovered,
-    ) -> Result<Identity, LoginFault> {
-        let parsed = CoreIdToken::from_str(id_token)
-            .map_err(|_| LoginFault::IdToken("it is not a JWT that we can read".to_owned()))?;
-        let checked = self.check(&parsed, access_token, expected, discovered);
-        if let Err(IdTokenFault::UnknownKey) = checked {
-            // The IdP may have changed its keys since we last asked.
-            let discovered = self.discovered_anew().await?;
-            self.check(&parsed, access_token, expected, &discovered)
-                .map_err(IdTokenFault::into_fault)?;
-        } else {
-            checked.map_err(IdTokenFault::into_fault)?;
-        }
-        Ok(Identity::from_claims(&payload(id_token)?, &self.settings)?)
-    }
-
-    /// OIDC Core §3.1.3.7: issuer, audience, authorized party, signature, algorithm, expiry, nonce; and
-    /// §3.1.3.8: the access token's hash.
-    fn check(
-        &self,
-        id_token: &CoreIdToken,
-        access_token: &str,
-        expected: Expected<'_>,
-        discovered: &Discovered,
-    ) -> Result<(), IdTokenFault> {
-        let verifier = self.verifier(discovered)?;
-        let claims = match expected {
-            Expected::Nonce(nonce) => id_token.claims(&verifier, &Nonce::new(nonce.to_owned())),
-            Expected::NoNonce => id_token.claims(&verifier, |_: Option<&Nonce>| Ok(())),
+    ) -> Result<Claims, LoginFault> {
+        let payload = match payload(id_token, discovered) {
+            Err(NotSigned::KeyId) => payload(id_token, &*self.discovered_anew().await?),
+            other => other,
         };
-        let claims = claims.map_err(|error| IdTokenFault::from(&error))?;
-        self.check_authorized_party(claims)?;
-        if let Some(hash) = claims.access_token_hash() {
-            let algorithm = id_token.signing_alg().map_err(IdTokenFault::other)?;
-            let key = id_token.signing_key(&verifier).map_err(IdTokenFault::other)?;
-            let access_token = AccessToken::new(access_token.to_owned());
-            let actual = AccessTokenHash::from_token(&access_token, algorithm, key)
-                .map_err(IdTokenFault::other)?;
-            if actual != *hash {
-                return Err(IdTokenFault::Bad("at_hash is of another access token".to_owned()));
-            }
-        }
-        Ok(())
+        let payload = payload.map_err(|fault| bad(fault.to_string()))?;
+        let claims = Claims::parse(&payload)
+            .map_err(|reason| bad(format!("its claims can't be read: {reason}")))?;
+        self.check(&claims, expected)?;
+        check_access_token_hash(&claims, id_token, access_token)?;
+        Ok(claims)
     }
 
-    /// OIDC Core §3.1.3.7, 3 to 5: with several audiences we must be the party that the token was made
-    /// for, and whoever is named as that party must be us. The library leaves this to its caller.
-    fn check_authorized_party(&self, claims: &CoreIdTokenClaims) -> Result<(), IdTokenFault> {
-        let party = claims.authorized_party().map(|party| party.as_str());
-        match party {
-            Some(party) if party != self.settings.client_id => {
-                Err(IdTokenFault::Bad("azp is another client".to_owned()))
+    /// §3.1.3.7: issuer, audience, authorized party, expiry, nonce.
+    fn check(&self, claims: &Claims, expected: Expected<'_>) -> Result<(), LoginFault> {
+        self.check_issuer(claims)?;
+        self.check_audience(claims)?;
+        let expires = claims.named("exp").and_then(seconds).ok_or_else(|| bad("it has no exp"))?;
+        if Timestamp::from_seconds(expires).after(SKEW) <= self.clock.now() {
+            return Err(bad("it has expired"));
+        }
+        if claims.named("iat").and_then(seconds).is_none() {
+            return Err(bad("it has no iat"));
+        }
+        if claims.text("sub").is_none() {
+            return Err(bad("it has no sub"));
+        }
+        match expected {
+            Expected::NoNonce => Ok(()),
+            Expected::Nonce(nonce) => {
+                let own = claims.text("nonce").ok_or_else(|| bad("it has no nonce"))?;
+                let is_ours = secret::same(own.as_bytes(), nonce.as_bytes());
+                if is_ours { Ok(()) } else { Err(bad("its nonce is of another login")) }
             }
-            None if claims.audiences().len() > 1 => {
-                Err(IdTokenFault::Bad("it has several audiences and no azp".to_owned()))
-            }
+        }
+    }
+
+    fn check_issuer(&self, claims: &Claims) -> Result<(), LoginFault> {
+        let settings = &self.settings;
+        let issuer = claims.text("iss").ok_or_else(|| bad("it has no iss"))?;
+        if let Some(tenants) = &settings.tenants {
+            return check_tenant(tenants, issuer, claims);
+        }
+        let is_known = issuer == settings.issuer
+            || settings.issuer_spellings.iter().any(|other| other == issuer);
+        if is_known { Ok(()) } else { Err(bad("its iss is not idp.issuer")) }
+    }
+
+    /// 3 to 5: with several audiences we must be the party that the token was made for, and whoever is named
+    /// as that party must be us.
+    fn check_audience(&self, claims: &Claims) -> Result<(), LoginFault> {
+        let client_id = &self.settings.client_id;
+        let (names_us, others) = match claims.named("aud") {
+            Some(Value::Array(many)) => (many.iter().any(|one| one == client_id), many.len() > 1),
+            Some(one) => (one == client_id, false),
+            None => (false, false),
+        };
+        if !names_us {
+            return Err(bad("its aud does not name idp.client_id"));
+        }
+        match claims.named("azp") {
+            Some(party) if party != client_id => Err(bad("its azp is another client")),
+            None if others => Err(bad("it has several audiences and no azp")),
             Some(_) | None => Ok(()),
         }
     }
+}
 
-    fn verifier(
-        &self,
-        discovered: &Discovered,
-    ) -> Result<CoreIdTokenVerifier<'static>, IdTokenFault> {
-        let settings = &self.settings;
-        let issuer = IssuerUrl::new(settings.issuer.clone()).map_err(IdTokenFault::other)?;
-        let client = ClientId::new(settings.client_id.clone());
-        let keys = discovered.keys.clone();
-        // Our secret signs nothing: only asymmetric algorithms are allowed below.
-        let verifier = CoreIdTokenVerifier::new_public_client(client, issuer, keys)
-            // Judged by `azp`, in `check_authorized_party`.
-            .set_other_audience_verifier_fn(|_| true);
-        let clock = self.clock.clone();
-        Ok(verifier.set_allowed_algs(discovered.algorithms.clone()).set_time_fn(move || {
-            let seconds = i64::try_from(clock.now().seconds()).unwrap_or(i64::MAX);
-            // Out of range is the far future: every token is then expired.
-            DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<chrono::Utc>::MAX_UTC)
-        }))
+/// Each tenant has an issuer of its own, which names it as the claim does.
+fn check_tenant(tenants: &Tenants, issuer: &str, claims: &Claims) -> Result<(), LoginFault> {
+    let tenant = claims.text(&tenants.claim).ok_or_else(|| bad("it names no tenant"))?;
+    if issuer != tenants.template.replace(TENANT, tenant) {
+        return Err(bad("its iss is not that of the tenant that it names"));
+    }
+    if !tenants.allowed.iter().any(|allowed| allowed == tenant) {
+        return Err(ClaimFault::Tenant(tenant.chars().take(80).collect()).into());
+    }
+    Ok(())
+}
+
+/// §3.1.3.8, if there is one: the left half of the access token's hash.
+fn check_access_token_hash(
+    claims: &Claims,
+    id_token: &str,
+    access_token: &str,
+) -> Result<(), LoginFault> {
+    let Some(told) = claims.named("at_hash") else { return Ok(()) };
+    let algorithm = algorithm(id_token).ok_or_else(|| bad("its header can't be read"))?;
+    let hash = match algorithm.as_str() {
+        "RS256" | "PS256" | "ES256" => &SHA256,
+        "RS384" | "PS384" | "ES384" => &SHA384,
+        _ => &SHA512,
+    };
+    let hash = digest::digest(hash, access_token.as_bytes());
+    let half = hash.as_ref().get(..hash.as_ref().len() / 2).unwrap_or_default();
+    if *told == URL_SAFE_NO_PAD.encode(half) {
+        Ok(())
+    } else {
+        Err(bad("its at_hash is of another access token"))
     }
 }
 
-#[derive(Debug)]
-enum IdTokenFault {
-    /// Signed with a key that is not in the set.
-    UnknownKey,
-    Bad(String),
+fn payload(id_token: &str, discovered: &Discovered) -> Result<Vec<u8>, NotSigned> {
+    let jws = Jws::parse_within(LONGEST, id_token, &TYPES)?;
+    let keys = discovered.signing_keys.as_ref().ok_or(NotSigned::KeyId)?;
+    jws.verified_with(keys)
 }
 
-impl IdTokenFault {
-    fn other(error: impl std::fmt::Display) -> Self {
-        Self::Bad(error.to_string())
-    }
-
-    fn into_fault(self) -> LoginFault {
-        match self {
-            Self::UnknownKey => LoginFault::IdToken(
-                "it is signed with a key that the IdP does not publish".to_owned(),
-            ),
-            Self::Bad(reason) => LoginFault::IdToken(reason),
-        }
-    }
+/// Of a token that was verified before.
+fn algorithm(id_token: &str) -> Option<String> {
+    let header = URL_SAFE_NO_PAD.decode(id_token.split('.').next()?).ok()?;
+    let header: Value = serde_json::from_slice(&header).ok()?;
+    header.get("alg")?.as_str().map(str::to_owned)
 }
 
-impl From<&ClaimsVerificationError> for IdTokenFault {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "foreign, non-exhaustive: the rest is bad")]
-    fn from(error: &ClaimsVerificationError) -> Self {
-        match error {
-            ClaimsVerificationError::SignatureVerification(
-                SignatureVerificationError::NoMatchingKey,
-            ) => Self::UnknownKey,
-            other => Self::Bad(other.to_string()),
-        }
-    }
+fn bad(reason: impl Into<String>) -> LoginFault {
+    LoginFault::IdToken(reason.into())
 }
 
-/// Hash of a claim of a token that was checked before, as `logout_token` hashes the same claim.
-pub(super) fn hash_of(claim: &str, id_token: &str) -> Option<[u8; 16]> {
-    let claims = payload(id_token).ok()?;
-    Some(secret::short_hash(claims.get(claim)?.as_str()?.as_bytes()))
-}
-
-/// The claims of a token whose signature was checked before.
-fn payload(jwt: &str) -> Result<Map<String, Value>, LoginFault> {
-    let unreadable = || LoginFault::IdToken("its claims can't be read".to_owned());
-    let encoded = jwt.split('.').nth(1).ok_or_else(unreadable)?;
-    let bytes = URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('=')).map_err(|_| unreadable())?;
-    serde_json::from_slice(&bytes).map_err(|_| unreadable())
-}
+/// Where it says so at all.
+const TYPES: [&str; 1] = ["jwt"];
+/// How far clocks may be apart.
+const SKEW: Duration = Duration::from_secs(60);
+/// Bytes. Two hundred groups make twelve thousand.
+const LONGEST: usize = 64 * 1024;

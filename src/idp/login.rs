@@ -81,11 +81,13 @@ impl Idp {
             .append_pair("response_type", "code")
             .append_pair("client_id", &settings.client_id)
             .append_pair("redirect_uri", &self.redirect_uri)
-            .append_pair("scope", &settings.scopes.join(" "))
             .append_pair("state", state)
             .append_pair("nonce", &login.nonce())
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256");
+        if !settings.scopes.is_empty() {
+            query.append_pair("scope", &settings.scopes.join(" "));
+        }
         let usual = &settings.authorization_parameters;
         let instead = match login_for {
             LoginFor::Client(_) => &[][..],

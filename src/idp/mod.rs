@@ -1,6 +1,7 @@
 //! The client of the IdP: sends the person to log in and learns who they are.
 
 pub mod access_tokens;
+mod claims;
 pub mod discovery;
 pub mod exchange;
 mod id_token;
@@ -8,8 +9,11 @@ pub mod identity;
 pub mod keys;
 pub mod login;
 pub mod logout_token;
+mod lookup;
+mod person;
 pub mod profile;
 pub mod recheck;
+mod resource;
 pub mod revocation;
 pub mod self_check;
 pub mod token_endpoint;
@@ -32,6 +36,7 @@ pub use keys::NoKey;
 pub use logout_token::{LoggedOut, LogoutFault, LogoutToken};
 pub use profile::{ClientAuthentication, IdpSettings};
 pub use recheck::{Recheck, Verdict};
+pub use resource::ResourceFault;
 pub use token_endpoint::LoginFault;
 
 /// The IdP: its settings, and what it published about itself when we last asked.

@@ -1,5 +1,5 @@
 //! Asking the IdP again about a person (OIDC Core §12): with the refresh token of their login, as long as
-//! the IdP renews it, they may go on.
+//! the IdP renews it, they may go on. Where access tokens last, with that, as long as it is taken.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +10,10 @@ use crate::idp::Idp;
 use crate::idp::discovery::DiscoveryFault;
 use crate::idp::id_token::Expected;
 use crate::idp::identity::Identity;
-use crate::idp::token_endpoint::{LoginFault, Tokens};
+use crate::idp::person::USER_RESOURCE;
+use crate::idp::profile::RecheckWith;
+use crate::idp::resource::{self, ResourceFault};
+use crate::idp::token_endpoint::LoginFault;
 use crate::outbound::Unreachable;
 use crate::secret::Secret;
 
@@ -63,29 +66,66 @@ impl Idp {
         now < until && until <= now.after(SILENCE)
     }
 
-    async fn renew(self: &Arc<Self>, refresh_token: &Secret) -> (Verdict, Option<Secret>) {
+    async fn renew(self: &Arc<Self>, token: &Secret) -> (Verdict, Option<Secret>) {
+        if let Some(access_token) = self.unmarked(token) {
+            return (self.ask_with_access_token(access_token).await, None);
+        }
         let discovered = match self.discovered().await {
             Ok(discovered) => discovered,
             Err(fault) => return (Verdict::Unknown(fault.into()), None),
         };
-        let grant = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
+        let grant = [("grant_type", "refresh_token"), ("refresh_token", token.expose())];
         let answer = self.ask_for_tokens(&discovered, &grant, LONGEST_WAIT).await;
         let verdict = match answer.tokens {
-            Ok(Tokens { id: None, .. }) => Verdict::Vouched(None),
-            Ok(Tokens { access, id: Some(id) }) => {
-                let read = self.read_id_token(&id, &access, Expected::NoNonce, &discovered);
-                match read.await {
-                    Ok(person) => Verdict::Vouched(Some(person)),
-                    Err(fault) => Verdict::Unknown(fault),
-                }
-            }
-            Err(LoginFault::Refused { error, .. }) if REFUSALS.contains(&error.as_str()) => {
+            Ok(tokens) => match self.person_of(&tokens, Expected::NoNonce, &discovered).await {
+                Ok(told) => Verdict::Vouched(told.map(|told| told.person)),
+                Err(fault) => Verdict::Unknown(fault),
+            },
+            Err(LoginFault::Refused { error, .. }) if self.is_refusal(&error) => {
                 Verdict::Refused(error)
             }
             Err(fault) => Verdict::Unknown(fault),
         };
         (verdict, answer.refresh_token)
     }
+
+    /// An access token that lasts until somebody withdraws it.
+    async fn ask_with_access_token(&self, access_token: &str) -> Verdict {
+        match self.at_user_resource(access_token, resource::patience()).await {
+            Ok(person) => Verdict::Vouched(Some(person)),
+            // RFC 6750 §3.1. Of a lookup that follows it would say nothing about the person.
+            Err(LoginFault::Resource {
+                what: USER_RESOURCE,
+                fault: ResourceFault::Status(401),
+            }) => Verdict::Refused("invalid_token".to_owned()),
+            Err(fault) => Verdict::Unknown(fault),
+        }
+    }
+
+    fn is_refusal(&self, error: &str) -> bool {
+        REFUSALS.contains(&error) || self.settings.refusals.iter().any(|own| own == error)
+    }
+
+    /// A token as it came, and what kind it is (RFC 7009 §2.1).
+    pub(super) fn kept<'a>(&self, token: &'a Secret) -> (&'a str, &'static str) {
+        match self.unmarked(token) {
+            Some(access_token) => (access_token, "access_token"),
+            None => (token.expose(), "refresh_token"),
+        }
+    }
+
+    /// `None` if it is a refresh token.
+    fn unmarked<'a>(&self, token: &'a Secret) -> Option<&'a str> {
+        match self.settings.recheck_with {
+            RecheckWith::AccessToken => token.expose().strip_prefix(ACCESS_TOKEN),
+            RecheckWith::RefreshToken | RecheckWith::Nothing => None,
+        }
+    }
+}
+
+/// Written into the place of a refresh token.
+pub(super) fn marked(access_token: &str) -> Secret {
+    Secret::new(format!("{ACCESS_TOKEN}{access_token}"))
 }
 
 /// Did nobody answer at all?
@@ -97,11 +137,15 @@ fn is_silence(fault: &LoginFault) -> bool {
             DiscoveryFault::Status { .. }
             | DiscoveryFault::Garbled { .. }
             | DiscoveryFault::AnotherIssuer { .. }
-            | DiscoveryFault::NoTokenEndpoint
+            | DiscoveryFault::NoEndpoint(_)
             | DiscoveryFault::NotHttps(_)
             | DiscoveryFault::NoKeys => false,
         },
-        LoginFault::Refused { .. }
+        LoginFault::Resource { fault: ResourceFault::Unreachable(fault), .. } => {
+            is_no_answer(fault)
+        }
+        LoginFault::Resource { .. }
+        | LoginFault::Refused { .. }
         | LoginFault::Garbled(_)
         | LoginFault::IdToken(_)
         | LoginFault::Claims(_) => false,
@@ -119,6 +163,9 @@ fn is_no_answer(fault: &Unreachable) -> bool {
 const REFUSALS: [&str; 4] =
     ["invalid_grant", "interaction_required", "login_required", "consent_required"];
 
+/// No refresh token looks like it.
+const ACCESS_TOKEN: &str = "access token ";
+
 /// How long an IdP that did not answer is not asked again.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -132,26 +179,14 @@ pub(super) const MOST_RECHECKS: usize = 64;
 mod tests {
     use super::*;
     use crate::clock::{Clock, ManualClock};
-    use crate::idp::{AccessTokenProfile, ClientAuthentication, IdpSettings};
+    use crate::idp::IdpSettings;
     use crate::outbound::IdpConnection;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
 
     fn idp() -> Idp {
-        let settings = IdpSettings {
-            issuer: "http://127.0.0.1:9".to_owned(),
-            client_id: String::new(),
-            client_secret: None,
-            client_authentication: ClientAuthentication::Basic,
-            scopes: Vec::new(),
-            authorization_parameters: Vec::new(),
-            another_account_parameters: Vec::new(),
-            user_key: Vec::new(),
-            revocable_refresh_tokens: false,
-            logout_ends_connections: false,
-            groups_claim: String::new(),
-            access_tokens: AccessTokenProfile::standard(),
-        };
+        let issuer = "http://127.0.0.1:9".to_owned();
+        let settings = IdpSettings::openid_provider(issuer, String::new());
         let connection = IdpConnection::to(&settings.issuer).unwrap();
         let clock = Clock::Manual(ManualClock::starting_at(NOW));
         Idp::new(settings, String::new(), connection, clock)

@@ -39,7 +39,8 @@ impl Idp {
         let discovered = self.discovered().await?;
         let endpoint =
             discovered.revocation_endpoint.as_ref().ok_or(RevocationFault::NoEndpoint)?;
-        let parameters = [("token", refresh_token.expose()), ("token_type_hint", "refresh_token")];
+        let (token, kind) = self.kept(refresh_token);
+        let parameters = [("token", token), ("token_type_hint", kind)];
         let request = authenticated(&self.settings, endpoint, &parameters)
             .map_err(|_| RevocationFault::NoEndpoint)?;
         let answer = self.connection.send_within(request, LONGEST_WAIT).await?;

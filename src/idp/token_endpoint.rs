@@ -14,6 +14,7 @@ use url::{Url, form_urlencoded};
 
 use crate::idp::identity::ClaimFault;
 use crate::idp::profile::{ClientAuthentication, IdpSettings};
+use crate::idp::resource::ResourceFault;
 use crate::idp::{Discovered, DiscoveryFault, Idp};
 use crate::outbound::Unreachable;
 use crate::secret::Secret;
@@ -34,6 +35,9 @@ pub enum LoginFault {
     IdToken(String),
     #[error(transparent)]
     Claims(#[from] ClaimFault),
+    /// What was asked about the person with their access token.
+    #[error("{what} {fault}")]
+    Resource { what: &'static str, fault: ResourceFault },
 }
 
 impl LoginFault {
@@ -43,6 +47,7 @@ impl LoginFault {
             Self::Discovery(fault) => fault.is_passing(),
             Self::Unreachable(_) => true,
             Self::Refused { status, .. } => *status >= 500 || *status == 429,
+            Self::Resource { fault, .. } => fault.is_passing(),
             Self::Garbled(_) | Self::IdToken(_) | Self::Claims(_) => false,
         }
     }
@@ -82,7 +87,10 @@ impl Idp {
         within: Duration,
     ) -> Answer {
         let asked = async {
-            let request = authenticated(&self.settings, &discovered.token_endpoint, grant)?;
+            let more = self.settings.token_parameters.iter();
+            let more = more.map(|(name, value)| (name.as_str(), value.as_str()));
+            let parameters: Vec<_> = grant.iter().copied().chain(more).collect();
+            let request = authenticated(&self.settings, &discovered.token_endpoint, &parameters)?;
             Ok(self.connection.send_within(request, within).await?)
         };
         match asked.await {

@@ -289,7 +289,11 @@ impl Dice {
         steps.retain(|step| ROOM.allow(&world.take(state, *step).0));
         if self.below(2) == 0 {
             let on = |step: &Step| world.take(state, *step).0 != *state;
-            steps = steps.into_iter().filter(on).collect();
+            let on: Vec<_> = steps.iter().copied().filter(on).collect();
+            // A walk that has filled its room and spent everything has none.
+            if !on.is_empty() {
+                steps = on;
+            }
         }
         // First which kind of step: there are far more ways to redeem a code than to get one.
         let kinds: BTreeSet<_> = steps.iter().map(|step| step.name()).collect();

@@ -69,6 +69,7 @@ async fn an_id_token_that_does_not_prove_the_login_gets_no_code() {
         Conduct::WrongIssuer,
         Conduct::NoSubject,
         Conduct::EmptySubject,
+        Conduct::SubjectTwice,
         Conduct::BadSignature,
         Conduct::AlgNone,
         Conduct::HmacWithPublicKey,
@@ -85,7 +86,7 @@ async fn an_id_token_that_does_not_prove_the_login_gets_no_code() {
         seen += 1;
     }
 
-    assert_eq!(seen, 19);
+    assert_eq!(seen, 20);
     doorman.idp().conduct(Conduct::Honest);
     doorman.log_in().await;
 }

@@ -17,8 +17,10 @@ mod consent;
 mod declared_clients;
 mod demo;
 mod discovery;
+mod evil_idp;
 mod exchanges;
 mod formats;
+mod identity;
 mod idp_tokens;
 mod jwks;
 mod login;
@@ -30,6 +32,7 @@ mod metadata_documents_signing;
 #[path = "../model/mod.rs"]
 mod model;
 mod outages;
+mod presets;
 mod proxying;
 mod recheck;
 mod refresh;

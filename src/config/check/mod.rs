@@ -7,6 +7,7 @@ mod choice;
 mod clients;
 mod documents;
 mod duration;
+mod identity;
 mod identity_headers;
 mod idp;
 mod listen;
@@ -37,7 +38,7 @@ use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 
 /// Every stanza is checked before any problem ends the check, so that all are told at once.
 pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Reported> {
-    let groups_are_told = idp::groups_are_told(&raw, reading);
+    let groups_are_told = identity::groups_are_told(&raw, reading);
     let scopes_are_offered = clients::scopes_are_offered(&raw, reading);
     let audiences_are_apart = audiences::are_apart(&raw, reading);
     let machines_are_listed = machines::are_listed(&raw, reading);

@@ -5,23 +5,35 @@ use serde_json::json;
 use crate::config::field::{Field, Required, Typed};
 use crate::config::form::Form;
 use crate::config::presets;
+use crate::config::raw::identity::{self, RawIdentity};
 use crate::config::raw::secret::{SECRET, SecretSource};
 use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::values::{self, Pair};
+use crate::idp::profile::{Metadata, RecheckWith};
 use crate::idp::{AudienceClaim, ClientAuthentication};
 
 pub(in crate::config) struct RawIdp {
     pub issuer: Required<String>,
+    pub issuer_spellings: Field<Vec<Typed<String>>>,
+    pub issuer_template: Field<String>,
+    pub tenant_claim: Field<String>,
+    pub tenants: Field<Vec<Typed<String>>>,
+    pub metadata: Field<String>,
+    pub endpoints: RawEndpoints,
     pub client_id: Required<String>,
     pub client_secret: Field<SecretSource>,
     pub client_authentication: Field<String>,
     pub scopes: Required<Vec<Typed<String>>>,
+    pub dropped_scopes: Field<Vec<Typed<String>>>,
     pub authorization_parameters: Field<Vec<Pair>>,
     pub another_account_parameters: Field<Vec<Pair>>,
+    pub token_parameters: Field<Vec<Pair>>,
     pub user_key: Required<Vec<Typed<String>>>,
-    /// Neither the operator nor the preset may know one.
-    pub groups_claim: Field<String>,
+    pub identity: RawIdentity,
+    pub recheck_with: Field<String>,
+    pub gives_refresh_tokens: Field<bool>,
+    pub refusals: Field<Vec<Typed<String>>>,
     pub revocable_refresh_tokens: Field<bool>,
     pub logout_ends_connections: Field<bool>,
     pub allow_insecure_http: Field<bool>,
@@ -39,6 +51,15 @@ pub(in crate::config) struct RawAccessTokens {
     pub machine: Required<Vec<Pair>>,
 }
 
+pub(in crate::config) struct RawEndpoints {
+    pub authorization: Field<String>,
+    pub token: Field<String>,
+    pub userinfo: Field<String>,
+    pub revocation: Field<String>,
+    pub keys: Field<String>,
+}
+
+#[expect(clippy::too_many_lines, reason = "one key after the other, in the order of the example")]
 pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawIdp {
     let preset = stanza.ask(
         presets::KEY,
@@ -52,6 +73,42 @@ pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawIdp {
             "issuer",
             "Exactly as in the provider's metadata, a slash at the end included. Some presets have it.",
             values::TEXT.with_example("https://login.example.com"),
+            reading,
+        ),
+        issuer_spellings: stanza.ask(
+            "issuer_spellings",
+            "Other texts that its ID tokens may have as iss. (preset)",
+            values::TEXTS.by_default(|| json!([])),
+            reading,
+        ),
+        issuer_template: stanza.ask(
+            "issuer_template",
+            "How the issuer of each tenant is made, with {tenantid} in the place of the tenant; counts only with tenants. (preset)",
+            values::TEXT,
+            reading,
+        ),
+        tenant_claim: stanza.ask(
+            "tenant_claim",
+            "The claim that names a person's tenant; counts only with tenants. (preset)",
+            values::TEXT.by_default(|| json!(TENANT_CLAIM)),
+            reading,
+        ),
+        tenants: stanza.ask(
+            "tenants",
+            "The tenants whose people may log in, where issuer is one for many tenants. Left out: every token must have issuer itself.",
+            TENANTS,
+            reading,
+        ),
+        metadata: stanza.ask(
+            "metadata",
+            "Where the provider says what it can: oidc for OpenID Connect Discovery, oauth for RFC 8414, none if endpoints says it all. (preset)",
+            METADATA.by_default(|| json!("oidc")),
+            reading,
+        ),
+        endpoints: stanza.stanza(
+            "endpoints",
+            "URLs of the provider's, each in place of what its metadata says. (preset)",
+            read_endpoints,
             reading,
         ),
         client_id: stanza.require(
@@ -74,8 +131,14 @@ pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawIdp {
         ),
         scopes: stanza.require(
             "scopes",
-            "What is asked for at login; openid must be among them. (preset)",
+            "What is asked for at login; openid must be among them, except with identity: user_resource. (preset)",
             values::TEXTS,
+            reading,
+        ),
+        dropped_scopes: stanza.ask(
+            "dropped_scopes",
+            "Scopes that the provider refuses: never sent, even if scopes has them. (preset)",
+            values::TEXTS.by_default(|| json!([])),
             reading,
         ),
         authorization_parameters: stanza.ask(
@@ -90,16 +153,35 @@ pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawIdp {
             values::PAIRS,
             reading,
         ),
+        token_parameters: stanza.ask(
+            "token_parameters",
+            "Sent with every token request, besides what OAuth prescribes.",
+            values::PAIRS.by_default(|| json!({})),
+            reading,
+        ),
         user_key: stanza.require(
             "user_key",
-            "Claims of the ID token whose values together are the stable key of a person. (preset)",
+            "Claims whose values together are the stable key of a person. (preset)",
             USER_KEY,
             reading,
         ),
-        groups_claim: stanza.ask(
-            "groups_claim",
-            "The claim of the ID token that lists the person's groups. (preset; some have none)",
-            values::TEXT,
+        identity: identity::read(stanza, reading),
+        recheck_with: stanza.ask(
+            "recheck_with",
+            "What the provider is asked with whether a person may go on: refresh_token; access_token for that at the user resource if there is no refresh token; nothing. (preset)",
+            RECHECK_WITH.by_default(|| json!("refresh_token")),
+            reading,
+        ),
+        gives_refresh_tokens: stanza.ask(
+            "gives_refresh_tokens",
+            "Whether a login brings a refresh token without being asked for one by offline_access. (preset)",
+            values::FLAG.by_default(|| json!(false)),
+            reading,
+        ),
+        refusals: stanza.ask(
+            "refusals",
+            "Error codes of its token endpoint that mean that the person may not go on, besides invalid_grant, interaction_required, login_required and consent_required. (preset)",
+            values::TEXTS.by_default(|| json!([])),
             reading,
         ),
         revocable_refresh_tokens: stanza.ask(
@@ -165,6 +247,31 @@ fn read_access_tokens(stanza: &mut Stanza, reading: &mut Reading) -> RawAccessTo
     }
 }
 
+fn read_endpoints(stanza: &mut Stanza, reading: &mut Reading) -> RawEndpoints {
+    RawEndpoints {
+        authorization: stanza.ask(
+            "authorization",
+            "The authorization endpoint.",
+            values::TEXT,
+            reading,
+        ),
+        token: stanza.ask("token", "The token endpoint.", values::TEXT, reading),
+        userinfo: stanza.ask("userinfo", "The userinfo endpoint.", values::TEXT, reading),
+        revocation: stanza.ask(
+            "revocation",
+            "Where tokens are revoked (RFC 7009).",
+            values::TEXT,
+            reading,
+        ),
+        keys: stanza.ask(
+            "keys",
+            "The JWK Set that ID tokens are signed with (jwks_uri).",
+            values::TEXT,
+            reading,
+        ),
+    }
+}
+
 const PRESET: Form<String> = Form::new(values::text, || schema::choice(presets::names()));
 
 const CLIENT_AUTHENTICATION: Form<String> =
@@ -181,6 +288,26 @@ pub(in crate::config) const AUDIENCES: [(&str, AudienceClaim); 2] =
 
 const USER_KEY: Form<Vec<Typed<String>>> =
     Form::new(values::texts, || schema::at_least_one(&schema::text()));
+
+const METADATA: Form<String> =
+    Form::new(values::text, || schema::choice(METADATA_KINDS.map(|(word, _)| word)));
+
+const RECHECK_WITH: Form<String> =
+    Form::new(values::text, || schema::choice(RECHECKS.map(|(word, _)| word)));
+
+const TENANTS: Form<Vec<Typed<String>>> =
+    Form::new(values::texts, || schema::at_least_one(&schema::text()));
+
+pub(in crate::config) const TENANT_CLAIM: &str = "tid";
+
+pub(in crate::config) const METADATA_KINDS: [(&str, Metadata); 3] =
+    [("oidc", Metadata::Oidc), ("oauth", Metadata::Oauth), ("none", Metadata::Nowhere)];
+
+pub(in crate::config) const RECHECKS: [(&str, RecheckWith); 3] = [
+    ("refresh_token", RecheckWith::RefreshToken),
+    ("access_token", RecheckWith::AccessToken),
+    ("nothing", RecheckWith::Nothing),
+];
 
 pub(in crate::config) const CLIENT_AUTHENTICATIONS: [(&str, ClientAuthentication); 2] =
     [("basic", ClientAuthentication::Basic), ("post", ClientAuthentication::Post)];

@@ -2,6 +2,7 @@
 
 pub(super) mod access;
 pub(super) mod client;
+pub(super) mod identity;
 pub(super) mod identity_headers;
 pub(super) mod idp;
 pub(super) mod log;

@@ -271,7 +271,7 @@ const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.exam
     service_accounts: [{ id: b, secret: { insecure_inline: 0123456789abcdef0123456789 } }]";
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 66] = [
+const FOR_CHECK_ONLY: [&str; 71] = [
     "access_groups_without_claim",
     "admin_socket_is_a_directory",
     "admin_socket_relative",
@@ -289,14 +289,19 @@ const FOR_CHECK_ONLY: [&str; 66] = [
     "duration_out_of_range",
     "identity_headers_twice",
     "identity_headers_unfit",
+    "idp_endpoints_left_out",
+    "idp_endpoints_missing",
     "idp_issuer_from_a_variable",
     "idp_issuer_is_a_document",
     "idp_issuer_not_absolute",
     "idp_issuer_not_https",
     "idp_issuer_with_a_fragment",
+    "idp_lookups",
     "idp_placeholder",
     "idp_reserved_parameter",
     "idp_scopes_without_openid",
+    "idp_tenants",
+    "idp_tenants_in_key",
     "issuer_and_resources_at_once",
     "issuer_not_https",
     "issuer_with_a_query",

@@ -15,6 +15,7 @@ use mcp_doorman::chance::Chance;
 use mcp_doorman::clock::{Clock, ManualClock, Timestamp};
 use mcp_doorman::config::{self, Config, Environment, IssuedBy, MachineSettings, ResourceSettings};
 use mcp_doorman::grants::Lifetimes;
+use mcp_doorman::idp::profile::IdentitySource;
 use mcp_doorman::idp::{AccessTokenProfile, ClientAuthentication, IdpSettings};
 use mcp_doorman::oauth::{PublicUrl, Scopes};
 use mcp_doorman::outbound::Internet;
@@ -36,6 +37,7 @@ use crate::support::document_host::{DocumentHost, no_internet};
 use crate::support::exchange::{Door, Exchange, Request, Transcript};
 use crate::support::fake_idp::{CLIENT_ID, CLIENT_SECRET, FakeIdp};
 use crate::support::fake_mcp_server::FakeMcpServer;
+use crate::support::idp_quirks::Quirks;
 use crate::support::log::CapturedLog;
 use crate::support::soon;
 
@@ -50,7 +52,8 @@ pub const WEB_REDIRECT: &str = "https://client.example.com/callback";
 #[derive(Debug)]
 pub struct Doorman {
     running: Running,
-    config: Config,
+    /// Boxed, as the start is: tests hold many of these at once.
+    config: Box<Config>,
     surroundings: Surroundings,
     clock: ManualClock,
     log: CapturedLog,
@@ -65,6 +68,8 @@ pub struct Builder {
     upstream: FakeMcpServer,
     clock: ManualClock,
     idp: Option<FakeIdp>,
+    /// In what it differs, and what `idp:` then says besides how we are known there.
+    quirks: Option<Box<(Quirks, String)>>,
     is_idp_down: bool,
     is_revocable: bool,
     is_discovery_held: bool,
@@ -117,6 +122,7 @@ impl Doorman {
             upstream,
             clock: ManualClock::starting_at(Timestamp::from_seconds(START)),
             idp: None,
+            quirks: None,
             is_idp_down: false,
             is_revocable: false,
             is_discovery_held: false,
@@ -230,7 +236,7 @@ impl Doorman {
         let authority = &idp[url::Position::BeforeHost..url::Position::AfterPort];
         let idp = Door::to(address, authority);
         let origin = self.config.issuer.origin().to_owned();
-        Browser::new(vec![(origin, self.door()), (self.idp.issuer().to_owned(), idp)])
+        Browser::new(vec![(origin, self.door()), (self.idp.origin().to_owned(), idp)])
     }
 
     pub async fn send(&self, request: Request) -> Exchange {
@@ -344,7 +350,7 @@ impl Doorman {
         // Its threads may still be holding the file of its state.
         let start = async {
             loop {
-                match Box::pin(app::start(config.clone(), surroundings.clone())).await {
+                match Box::pin(app::start(config.as_ref().clone(), surroundings.clone())).await {
                     Err(StartFault::State(StateFault::File(OpenFault::InUse { .. }))) => {
                         tokio::task::yield_now().await;
                     }
@@ -522,6 +528,13 @@ impl Builder {
         self
     }
 
+    /// Log in at an IdP like that. `yaml` is what an operator writes under `idp:` about it, with `ORIGIN` for
+    /// where it is.
+    pub fn logging_in_at(mut self, quirks: Quirks, yaml: &str) -> Self {
+        self.quirks = Some(Box::new((quirks, yaml.to_owned())));
+        self
+    }
+
     /// The claim that names a person for good.
     pub fn user_key(mut self, claim: &'static str) -> Self {
         self.user_key = claim;
@@ -586,9 +599,10 @@ impl Builder {
 
     pub async fn start(self) -> Doorman {
         let clock = Clock::Manual(self.clock.clone());
-        let idp = match &self.idp {
-            Some(idp) => idp.clone(),
-            None => FakeIdp::start(clock.clone()).await,
+        let idp = match (&self.idp, &self.quirks) {
+            (Some(idp), _) => idp.clone(),
+            (None, Some(special)) => FakeIdp::start_with(special.0.clone(), clock.clone()).await,
+            (None, None) => FakeIdp::start(clock.clone()).await,
         };
         for (name, value) in &self.announced {
             idp.announce(name, value.clone());
@@ -602,7 +616,10 @@ impl Builder {
         if self.is_discovery_held {
             idp.hold_discovery();
         }
-        let config = self.config(idp.issuer());
+        let mut config = Box::new(self.config(idp.issuer()));
+        if let Some(special) = &self.quirks {
+            config.idp = idp_settings(&special.1, idp.origin());
+        }
         let log = CapturedLog::new();
         let dispatch = telemetry::log_to(&config.log, log.clone());
         let surroundings = Surroundings {
@@ -611,7 +628,8 @@ impl Builder {
             log: dispatch,
             internet: self.internet.clone(),
         };
-        let running = app::start(config.clone(), surroundings.clone()).await.unwrap();
+        let running =
+            Box::pin(app::start(config.as_ref().clone(), surroundings.clone())).await.unwrap();
         let (clock, upstream) = (self.clock, self.upstream);
         let said = Transcript::default();
         Doorman { running, config, surroundings, clock, log, idp, upstream, said }
@@ -630,8 +648,6 @@ impl Builder {
             resources: std::iter::once(first).chain(others).collect(),
             contact: Some("the <b>help</b> desk".to_owned()),
             idp: IdpSettings {
-                issuer: idp_issuer.to_owned(),
-                client_id: CLIENT_ID.to_owned(),
                 client_secret: Some(Secret::new(CLIENT_SECRET.to_owned())),
                 client_authentication: self.client_authentication,
                 scopes: ["openid", "email"].map(str::to_owned).to_vec(),
@@ -640,8 +656,8 @@ impl Builder {
                 user_key: vec![self.user_key.to_owned()],
                 revocable_refresh_tokens: self.is_revocable,
                 logout_ends_connections: self.logout_ends_connections,
-                groups_claim: "groups".to_owned(),
                 access_tokens: self.access_tokens.clone(),
+                ..IdpSettings::openid_provider(idp_issuer.to_owned(), CLIENT_ID.to_owned())
             },
             sealing_keys: self.keys.clone(),
             state: self.state.clone(),
@@ -674,6 +690,39 @@ impl Builder {
             allowed_clients: of_idp.map(|(_, _, clients)| clients.clone()).unwrap_or_default(),
         }
     }
+}
+
+/// What an operator's `idp:` means, with every host in it that is out there taken for the fake one.
+pub fn idp_settings(yaml: &str, origin: &str) -> IdpSettings {
+    let yaml = format!(
+        "resources: [{{ url: {RESOURCE}, upstream: \"http://127.0.0.1:3000/mcp\", access: any }}]\n\
+         sealing_keys: [{{ file: /key }}]\n\
+         idp:\n  client_id: {CLIENT_ID}\n  client_secret: {{ insecure_inline: {CLIENT_SECRET:?} }}\n{yaml}\n"
+    );
+    let environment = Environment::empty()
+        .with_file("/config.yaml", yaml.replace("ORIGIN", origin))
+        .with_file("/key", encoded_key("of no deployment"));
+    let config = config::load(Path::new("/config.yaml"), &environment);
+    let mut settings = config.unwrap_or_else(|problems| panic!("{problems}")).idp;
+    let endpoints = &mut settings.endpoints;
+    let configured = [
+        &mut endpoints.authorization,
+        &mut endpoints.token,
+        &mut endpoints.userinfo,
+        &mut endpoints.revocation,
+        &mut endpoints.keys,
+    ];
+    let mut urls: Vec<&mut Url> = configured.into_iter().flatten().collect();
+    urls.extend(settings.groups.lookup.as_mut().map(|lookup| &mut lookup.url));
+    urls.extend(settings.email.lookup.as_mut().map(|lookup| &mut lookup.url));
+    if let IdentitySource::UserResource(url) = &mut settings.identity {
+        urls.push(url);
+    }
+    for url in urls {
+        let here = Url::parse(origin).unwrap();
+        *url = here.join(&url[url::Position::BeforePath..]).unwrap();
+    }
+    settings
 }
 
 fn any_port() -> ListenAddress {

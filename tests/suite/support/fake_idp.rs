@@ -31,6 +31,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use url::form_urlencoded;
 
+use crate::support::idp_quirks::{Quirks, Refresh, Reply, Visit};
 use crate::support::{hash_text, random_text, soon};
 
 /// Our client at the IdP.
@@ -129,6 +130,8 @@ pub enum Conduct {
     WrongIssuer,
     NoSubject,
     EmptySubject,
+    /// Two people in one token: which of them it is depends on the reader.
+    SubjectTwice,
     BadSignature,
     AlgNone,
     /// HS256 with our public key as the secret.
@@ -186,7 +189,9 @@ pub struct FakeIdp {
 
 #[derive(Debug)]
 struct Inner {
+    origin: String,
     issuer: String,
+    quirks: Quirks,
     clock: Clock,
     state: Mutex<State>,
     asked: watch::Sender<Vec<Asked>>,
@@ -219,20 +224,27 @@ struct State {
     codes: HashMap<String, Pending>,
     /// Those that are good.
     refresh_tokens: HashSet<String>,
+    access_tokens: HashSet<String>,
     issued: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Pending {
     redirect_uri: String,
+    gets_refresh_token: bool,
     nonce: Option<String>,
     challenge: String,
 }
 
 impl FakeIdp {
     pub async fn start(clock: Clock) -> Self {
+        Self::start_with(Quirks::default(), clock).await
+    }
+
+    pub async fn start_with(quirks: Quirks, clock: Clock) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let issuer = format!("http://{}", listener.local_addr().unwrap());
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let issuer = format!("{origin}{}", quirks.path);
         let (conduct, person) = (Conduct::Honest, Person::alice());
         let state = State {
             is_down: false,
@@ -243,11 +255,14 @@ impl FakeIdp {
             session: None,
             codes: HashMap::new(),
             refresh_tokens: HashSet::new(),
+            access_tokens: HashSet::new(),
             issued: Vec::new(),
         };
         let asked = watch::Sender::new(Vec::new());
         let inner = Inner {
+            origin,
             issuer,
+            quirks,
             clock,
             state: Mutex::new(state),
             asked,
@@ -263,6 +278,15 @@ impl FakeIdp {
 
     pub fn issuer(&self) -> &str {
         &self.inner.issuer
+    }
+
+    pub fn origin(&self) -> &str {
+        &self.inner.origin
+    }
+
+    /// The person takes back what they allowed: no access token is good any more.
+    pub fn withdraw_access(&self) {
+        self.inner.state.lock().unwrap().access_tokens.clear();
     }
 
     /// From now on every connection breaks, open ones too.
@@ -411,21 +435,23 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
     if idp.state.lock().unwrap().is_down {
         return Err(io::Error::other("down"));
     }
+    let query = head.uri.query().unwrap_or("");
     let text = if head.method == Method::POST {
         String::from_utf8_lossy(&body).into_owned()
     } else {
-        head.uri.query().unwrap_or("").to_owned()
+        query.to_owned()
     };
     let parameters: HashMap<_, _> = form_urlencoded::parse(text.as_bytes()).into_owned().collect();
-    let path = head.uri.path().to_owned();
-    let asked = Asked { path, parameters: parameters.clone(), headers: head.headers.clone() };
+    let path = idp.plain_path(head.uri.path());
+    let asked =
+        Asked { path: path.clone(), parameters: parameters.clone(), headers: head.headers.clone() };
     idp.asked.send_modify(|all| all.push(asked));
-    match (head.method.as_str(), head.uri.path()) {
+    match (head.method.as_str(), path.as_str()) {
         ("GET", DISCOVERY) => {
             let mut state = idp.discovery.subscribe();
             let state = *state.wait_for(|state| *state != Discovery::Held).await.unwrap();
             let status = if state == Discovery::Failing { 500 } else { 200 };
-            Ok(json_answer(status, &discovery(&idp)))
+            idp.bent(&path, json_answer(status, &discovery(&idp))).await
         }
         ("GET", "/jwks") => {
             let mut are_held = idp.are_keys_held.subscribe();
@@ -435,37 +461,101 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
                 return Ok(answer.body(Full::from(text)).unwrap());
             }
             let conduct = idp.state.lock().unwrap().conduct;
-            Ok(json_answer(200, &published_keys(conduct)))
+            idp.bent(&path, json_answer(200, &published_keys(conduct))).await
         }
-        ("GET", "/authorize") => Ok(authorize(&idp, &parameters)),
+        ("GET", "/authorize") => {
+            let answer = authorize(&idp, &parameters);
+            idp.bent(&path, answer).await
+        }
         ("POST", "/revoke") => Ok(revoke(&idp, &head.headers, &parameters)),
         ("POST", "/token") => {
-            let answer = token(&idp, &head.headers, &parameters);
+            let answer = token(&idp, &head.headers, &parameters)?;
             if parameters["grant_type"] == "refresh_token" {
                 let mut are_held = idp.are_refreshes_held.subscribe();
                 are_held.wait_for(|are_held| !are_held).await.unwrap();
             }
-            answer
+            idp.bent(&path, answer).await
+        }
+        ("GET", path) => {
+            let answer = resource(&idp, &head.headers, path, query);
+            idp.bent(path, answer).await
         }
         _ => Ok(json_answer(404, &json!({ "error": "not_found" }))),
     }
 }
 
+impl Inner {
+    /// The path at which a plain OpenID provider would have that.
+    fn plain_path(&self, path: &str) -> String {
+        let own = format!("{}{DISCOVERY}", self.quirks.path.trim_end_matches('/'));
+        if path == own {
+            return DISCOVERY.to_owned();
+        }
+        let route = self.quirks.routes.iter().find(|(theirs, _)| *theirs == path);
+        route.map_or(path, |(_, plain)| plain).to_owned()
+    }
+
+    /// `answer`, as this one bends it.
+    async fn bent(&self, path: &str, answer: Response<Full<Bytes>>) -> Answer {
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let reply = Reply {
+            status: head.status.as_u16(),
+            body: String::from_utf8(body.to_vec()).unwrap(),
+            ..Reply::text("")
+        };
+        let reply = (self.quirks.tampering.0)(path, reply);
+        if reply.is_held {
+            std::future::pending::<()>().await;
+        }
+        let mut answer = Response::from_parts(head, Full::from(reply.body));
+        *answer.status_mut() = StatusCode::from_u16(reply.status).unwrap();
+        for (name, value) in reply.headers {
+            answer.headers_mut().append(name, value.parse().unwrap());
+        }
+        Ok(answer)
+    }
+}
+
+/// Something that is asked with an access token.
+fn resource(idp: &Inner, headers: &HeaderMap, path: &str, query: &str) -> Response<Full<Bytes>> {
+    let credentials = headers.get("authorization").and_then(|value| value.to_str().ok());
+    let token = credentials.and_then(|value| value.strip_prefix("Bearer "));
+    let state = idp.state.lock().unwrap();
+    if !token.is_some_and(|token| state.access_tokens.contains(token)) {
+        return json_answer(401, &json!({ "message": "Bad credentials" }));
+    }
+    let visit = Visit { origin: &idp.origin, path, query, person: &state.person };
+    let Some(reply) = (idp.quirks.resource)(&visit) else {
+        return json_answer(404, &json!({ "message": "Not Found" }));
+    };
+    let mut answer = Response::builder().status(reply.status);
+    for (name, value) in reply.headers {
+        answer = answer.header(name, value);
+    }
+    answer.body(Full::from(reply.body)).unwrap()
+}
+
 fn discovery(idp: &Inner) -> Value {
-    let issuer = &idp.issuer;
+    let (origin, quirks) = (&idp.origin, &idp.quirks);
     let mut metadata = json!({
-        "issuer": issuer,
-        "authorization_endpoint": format!("{issuer}/authorize"),
-        "token_endpoint": format!("{issuer}/token"),
-        "revocation_endpoint": format!("{issuer}/revoke"),
-        "jwks_uri": format!("{issuer}/jwks"),
+        "issuer": format!("{origin}{}", quirks.path_in_metadata.unwrap_or(quirks.path)),
+        "authorization_endpoint": format!("{origin}/authorize"),
+        "token_endpoint": format!("{origin}/token"),
+        "userinfo_endpoint": format!("{origin}/userinfo"),
+        "revocation_endpoint": format!("{origin}/revoke"),
+        "jwks_uri": format!("{origin}/jwks"),
         "response_types_supported": ["code"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-        "code_challenge_methods_supported": ["S256"],
-        "authorization_response_iss_parameter_supported": true,
     });
+    if quirks.names_pkce {
+        metadata["code_challenge_methods_supported"] = json!(["S256"]);
+    }
+    if quirks.sends_issuer {
+        metadata["authorization_response_iss_parameter_supported"] = json!(true);
+    }
     let members = metadata.as_object_mut().unwrap();
     for (name, value) in &idp.state.lock().unwrap().announced {
         members.remove(*name);
@@ -479,18 +569,28 @@ fn discovery(idp: &Inner) -> Value {
 /// The login form, already filled in: straight back with a code.
 fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Bytes>> {
     let of = |name: &str| asked.get(name).map_or("", String::as_str);
+    let scopes = || of("scope").split(' ').filter(|scope| !scope.is_empty());
+    let quirks = &idp.quirks;
     let problem = [
         (of("response_type") != "code", "response_type"),
         (of("client_id") != CLIENT_ID, "client_id"),
         (of("code_challenge_method") != "S256", "code_challenge_method"),
         (of("code_challenge").len() != 43, "code_challenge"),
         (of("state").is_empty(), "state"),
-        (!of("scope").split(' ').any(|scope| scope == "openid"), "scope"),
-        // Some IdPs refuse a parameter that they don't know: nothing of the MCP client's may reach them.
-        (asked.contains_key("resource"), "resource"),
+        (quirks.has_id_token && !scopes().any(|scope| scope == "openid"), "scope"),
     ];
     if let Some((_, name)) = problem.iter().find(|(is_wrong, _)| *is_wrong) {
         return json_answer(400, &json!({ "error": "invalid_request", "parameter": name }));
+    }
+    if let Some(known) = quirks.scopes
+        && let Some(unknown) = scopes().find(|scope| !known.contains(scope))
+    {
+        return json_answer(400, &json!({ "error": "invalid_scope", "scope": unknown }));
+    }
+    // Some IdPs refuse a parameter that they don't know: nothing of the MCP client's may reach them.
+    if asked.contains_key("resource") {
+        let why = "AADSTS9010010: the resource parameter doesn't match with the requested scopes";
+        return json_answer(400, &json!({ "error": "invalid_target", "error_description": why }));
     }
     let mut state = idp.state.lock().unwrap();
     let mut query = form_urlencoded::Serializer::new(String::new());
@@ -498,6 +598,7 @@ fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Byte
     match state.conduct {
         Conduct::WrongIssParameter => query.append_pair("iss", "https://other-idp.example"),
         Conduct::NoIssParameter => &mut query,
+        _ if !quirks.sends_issuer => &mut query,
         _ => query.append_pair("iss", &idp.issuer),
     };
     let refusal = match state.conduct {
@@ -510,8 +611,15 @@ fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Byte
         query.append_pair("error", error).append_pair("error_description", description);
     } else {
         let code = format!("canary-idp-code-{}", random_text());
+        let is_offline = (of("access_type"), of("prompt")) == ("offline", "consent");
         let pending = Pending {
             redirect_uri: of("redirect_uri").to_owned(),
+            gets_refresh_token: match quirks.refresh {
+                Refresh::OfflineAccess => scopes().any(|scope| scope == "offline_access"),
+                Refresh::AccessType => is_offline,
+                Refresh::Unasked => true,
+                Refresh::Never => false,
+            },
             nonce: asked.get("nonce").cloned(),
             challenge: of("code_challenge").to_owned(),
         };
@@ -545,7 +653,7 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
     let of = |name: &str| form.get(name).map_or("", String::as_str);
     let pending = if of("grant_type") == "refresh_token" {
         if let Conduct::RefusesRefresh(error) = conduct {
-            return Ok(json_answer(400, &json!({ "error": error })));
+            return Ok(json_answer(idp.quirks.error_status, &json!({ "error": error })));
         }
         let presented = of("refresh_token").to_owned();
         // Each works once, as at a strict IdP.
@@ -571,11 +679,13 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
         Some(pending)
     };
     let is_refresh = pending.is_none();
+    let gets_refresh_token = pending.as_ref().is_none_or(|pending| pending.gets_refresh_token);
     let access_token = format!("canary-idp-access-{}", random_text());
     let mut answer =
         json!({ "access_token": access_token, "token_type": "Bearer", "expires_in": 300 });
     let keeps = is_refresh && conduct == Conduct::KeepsRefreshToken;
-    if conduct != Conduct::NoRefreshToken && !keeps {
+    state.access_tokens.insert(access_token.clone());
+    if conduct != Conduct::NoRefreshToken && !keeps && gets_refresh_token {
         let padding = if conduct == Conduct::LongRefreshToken { 1738 } else { 0 };
         let refresh_token = format!("canary-idp-refresh-{}{}", random_text(), "x".repeat(padding));
         state.refresh_tokens.insert(refresh_token.clone());
@@ -593,7 +703,9 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
     }
     match conduct {
         Conduct::NoIdToken => {}
+        _ if !idp.quirks.has_id_token => {}
         Conduct::NoIdTokenAtRefresh if is_refresh => {}
+        _ if is_refresh && !idp.quirks.has_id_token_at_refresh => {}
         Conduct::GarbledIdToken => answer["id_token"] = json!("not.a.jwt"),
         _ => {
             let nonce = pending.and_then(|pending| pending.nonce);
@@ -601,6 +713,7 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
             if let Some(sid) = state.session {
                 claims["sid"] = json!(sid);
             }
+            (idp.quirks.claims)(&mut claims);
             answer["id_token"] = json!(signed(conduct, &claims));
         }
     }
@@ -708,7 +821,11 @@ fn left_half_of_hash(access_token: &str) -> String {
 fn signed(conduct: Conduct, claims: &Value) -> String {
     let (alg, kid) = named_by(conduct);
     let header = json!({ "alg": alg, "kid": kid, "typ": "JWT" });
-    with_signature(conduct, &header, &claims.to_string())
+    let mut text = claims.to_string();
+    if conduct == Conduct::SubjectTwice {
+        text.insert_str(1, r#""sub":"bob","#);
+    }
+    with_signature(conduct, &header, &text)
 }
 
 /// Algorithm and key.
