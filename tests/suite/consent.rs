@@ -353,6 +353,66 @@ async fn two_tabs_may_be_answered_in_any_order() {
     assert_ne!(landed_first.code(), landed_second.code());
 }
 
+/// The IdP takes its time for one, and the answer to the other comes meanwhile.
+#[tokio::test]
+async fn two_tabs_may_be_answered_at_once() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let client = doorman.register().await;
+    let (one, two) = (doorman.authorization(&client), doorman.authorization(&client));
+    let browser = doorman.browser();
+    let second = browser.open(&two.url()).await;
+    let callback = browser.up_to_the_callback(&one.url()).await;
+
+    doorman.idp().hold_codes();
+    let meanwhile = async {
+        doorman.idp().until_a_code_came().await;
+        let to_idp = browser.approve(&second).await.location();
+        doorman.idp().release_codes();
+        to_idp
+    };
+    let (landed_first, to_idp_second) = tokio::join!(browser.get(&callback), meanwhile);
+    let landed_second = browser.open(to_idp_second.as_str()).await.landing();
+
+    assert_ne!(landed_first.landing().code(), landed_second.code());
+    assert_eq!(landed_second.parameter("state"), Some(two.state));
+}
+
+/// An IdP that sees its code twice takes back what the first one bought (RFC 6749 §4.1.2).
+#[tokio::test]
+async fn a_page_that_is_reloaded_while_the_idp_thinks_spends_no_code_twice() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let client = doorman.register().await;
+    let browser = doorman.browser();
+    let callback = browser.up_to_the_callback(&doorman.authorization(&client).url()).await;
+
+    doorman.idp().hold_codes();
+    let meanwhile = async {
+        doorman.idp().until_a_code_came().await;
+        let again = browser.get(&callback).await;
+        doorman.idp().release_codes();
+        again
+    };
+    let (first, again) = tokio::join!(browser.get(&callback), meanwhile);
+
+    first.landing().code();
+    again.assert_stopped_on_a_page();
+    assert_eq!(doorman.idp().asked("/token").len(), 1);
+}
+
+/// The link was made elsewhere: who made it gets nothing of whoever followed it, not even later.
+#[tokio::test]
+async fn a_login_that_came_back_in_another_browser_is_over() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let client = doorman.register().await;
+    let (attacker, victim) = (doorman.browser(), doorman.browser());
+    let callback = attacker.up_to_the_callback(&doorman.authorization(&client).url()).await;
+
+    victim.get(&callback).await.assert_stopped_on_a_page();
+    attacker.get(&callback).await.assert_stopped_on_a_page();
+
+    assert!(doorman.idp().asked("/token").is_empty());
+}
+
 /// OpenID Connect Core §3.1.2.1: `none` forbids pages, and without one nobody logs in here
 #[tokio::test]
 async fn a_silent_login_is_never_answered_with_a_redirect() {

@@ -196,7 +196,8 @@ struct Inner {
     state: Mutex<State>,
     asked: watch::Sender<Vec<Asked>>,
     discovery: watch::Sender<Discovery>,
-    are_refreshes_held: watch::Sender<bool>,
+    /// The grant type whose answers wait.
+    held: watch::Sender<Option<&'static str>>,
     are_keys_held: watch::Sender<bool>,
     /// Connections that came while it was down.
     in_vain: AtomicUsize,
@@ -267,7 +268,7 @@ impl FakeIdp {
             state: Mutex::new(state),
             asked,
             discovery: watch::Sender::new(Discovery::Answered),
-            are_refreshes_held: watch::Sender::new(false),
+            held: watch::Sender::new(None),
             are_keys_held: watch::Sender::new(false),
             in_vain: AtomicUsize::new(0),
         };
@@ -315,7 +316,26 @@ impl FakeIdp {
 
     /// From now on a refresh is done, its refresh token is spent, and the answer waits.
     pub fn hold_refreshes(&self) {
-        self.inner.are_refreshes_held.send_replace(true);
+        self.inner.held.send_replace(Some("refresh_token"));
+    }
+
+    /// From now on who exchanges a code waits.
+    pub fn hold_codes(&self) {
+        self.inner.held.send_replace(Some("authorization_code"));
+    }
+
+    pub fn release_codes(&self) {
+        self.inner.held.send_replace(None);
+    }
+
+    /// Somebody has come to exchange a code.
+    pub async fn until_a_code_came(&self) {
+        let mut asked = self.inner.asked.subscribe();
+        let is_exchange = |asked: &Asked| {
+            asked.path == "/token" && asked.parameters["grant_type"] == "authorization_code"
+        };
+        let came = asked.wait_for(|all| all.iter().any(is_exchange));
+        soon("a code at the IdP", came).await.unwrap();
     }
 
     /// What its metadata says of `name`; `null` leaves it out.
@@ -338,7 +358,7 @@ impl FakeIdp {
     }
 
     pub fn release_refreshes(&self) {
-        self.inner.are_refreshes_held.send_replace(false);
+        self.inner.held.send_replace(None);
     }
 
     pub fn conduct(&self, conduct: Conduct) {
@@ -470,10 +490,9 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
         ("POST", "/revoke") => Ok(revoke(&idp, &head.headers, &parameters)),
         ("POST", "/token") => {
             let answer = token(&idp, &head.headers, &parameters)?;
-            if parameters["grant_type"] == "refresh_token" {
-                let mut are_held = idp.are_refreshes_held.subscribe();
-                are_held.wait_for(|are_held| !are_held).await.unwrap();
-            }
+            let grant = parameters["grant_type"].as_str();
+            let mut waiting = idp.held.subscribe();
+            waiting.wait_for(|held| held.is_none_or(|held| held != grant)).await.unwrap();
             idp.bent(&path, answer).await
         }
         ("GET", path) => {
