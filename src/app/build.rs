@@ -1,5 +1,6 @@
 //! Config → collaborators.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -12,10 +13,11 @@ use crate::authorization_server::clients::document::Documents;
 use crate::browser::Cookies;
 use crate::config::{Config, IssuedBy, ResourceSettings};
 use crate::grants::{Foundation, GrantId, Grants, Revocations};
-use crate::idp::Idp;
+use crate::idp::profile::ClaimPath;
+use crate::idp::{Idp, IdpSettings};
 use crate::outbound::{IdpConnection, StrangerConnection, StrangerSettings};
 use crate::pages::Pages;
-use crate::policy::Resource;
+use crate::policy::{Access, Resource};
 use crate::proxy::Streams;
 use crate::router::{Front, Routes, TokenIssuer};
 use crate::seal::KeyRing;
@@ -43,7 +45,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     let store = store::open(&config.state, clock.clone(), surroundings.chance).await?;
     let revocations = Arc::new(Revocations::new(clock.clone()));
     let idp = Arc::new(Idp::new(
-        config.idp.clone(),
+        IdpSettings { kept_claims: kept_claims(&config.resources), ..config.idp.clone() },
         redirect_uri(config),
         IdpConnection::to(&config.idp.issuer)?,
         clock.clone(),
@@ -119,6 +121,16 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
 /// Whether its keys matter to requests.
 pub fn takes_tokens_of_the_idp(config: &Config) -> bool {
     config.issued_by == IssuedBy::Idp || config.machines.is_some()
+}
+
+/// The claims that some access rule asks about, each once.
+fn kept_claims(resources: &[ResourceSettings]) -> Vec<ClaimPath> {
+    let rules = resources.iter().filter_map(|resource| match &resource.access {
+        Access::Only(entries) => Some(entries.iter().flat_map(|entry| &entry.claims)),
+        Access::Anyone => None,
+    });
+    let names: BTreeSet<_> = rules.flatten().map(|rule| rule.claim.clone()).collect();
+    names.into_iter().map(ClaimPath).collect()
 }
 
 fn strangers(

@@ -153,4 +153,4 @@ pub async fn login_of(
 pub const LOGIN_LIFETIME: Duration = Duration::from_mins(10);
 const LONGEST_STATE: usize = 1000;
 const STATE: Kind<State> = Kind::new("doorman_st_", 4);
-pub const FINISHED: Kind<FinishedLogin> = Kind::new("doorman_fl_", 1);
+pub const FINISHED: Kind<FinishedLogin> = Kind::new("doorman_fl_", 2);

@@ -188,6 +188,10 @@ pub(super) fn pairs() -> Schema {
     json!({ "type": ["object", "null"], "additionalProperties": text() })
 }
 
+pub(super) fn named() -> Schema {
+    json!({ "type": ["object", "null"], "additionalProperties": text_or_texts() })
+}
+
 /// `schema` with the keywords of `more`.
 pub(super) fn with(mut schema: Schema, more: Schema) -> Schema {
     if let (Value::Object(schema), Value::Object(more)) = (&mut schema, more) {

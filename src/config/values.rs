@@ -16,6 +16,12 @@ pub(super) struct Pair {
     pub value: Typed<String>,
 }
 
+/// An entry of a map from names to one or more texts.
+pub(super) struct Named {
+    pub name: String,
+    pub values: Typed<Vec<Typed<String>>>,
+}
+
 pub(super) const TEXT: Form<String> = Form::new(text, schema::text);
 pub(super) const FLAG: Form<bool> = Form::new(flag, schema::flag);
 pub(super) const DURATION: Form<Duration> = Form::new(duration, schema::duration);
@@ -24,6 +30,7 @@ pub(super) const TEXTS: Form<Vec<Typed<String>>> =
 pub(super) const TEXT_OR_TEXTS: Form<Vec<Typed<String>>> =
     Form::new(text_or_texts, schema::text_or_texts);
 pub(super) const PAIRS: Form<Vec<Pair>> = Form::new(pairs, schema::pairs);
+pub(super) const NAMED: Form<Vec<Named>> = Form::new(named, schema::named);
 
 /// A text that is not empty, its variables filled in.
 pub(super) fn text(
@@ -157,6 +164,20 @@ fn pairs(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typed<Vec<Pair
         })
         .collect();
     let value = pairs.into_iter().collect::<Result<_, _>>()?;
+    Ok(Typed { value, shown: None, spot })
+}
+
+fn named(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typed<Vec<Named>>, Reported> {
+    let entries = Stanza::open(spot.clone(), node, reading).into_entries()?;
+    let named: Vec<_> = entries
+        .into_iter()
+        .map(|entry| {
+            let spot = spot.child(&entry.name, entry.node.place);
+            let values = text_or_texts(spot, entry.node, reading)?;
+            Ok(Named { name: entry.name, values })
+        })
+        .collect();
+    let value = named.into_iter().collect::<Result<_, _>>()?;
     Ok(Typed { value, shown: None, spot })
 }
 

@@ -144,7 +144,7 @@ impl Grants {
     /// It has vouched for nobody yet.
     async fn keep_renewed(&self, orphan: &Orphan, renewed: &Secret) -> Result<(), AdvanceFault> {
         let key = orphan.keepsake.person.clone();
-        let person = Identity { key, email: None, groups: Vec::new() };
+        let person = Identity { key, ..Identity::default() };
         let vouch =
             Vouch { asked_in_vain: true, ..Vouch::at(Timestamp::from_seconds(0), Some(renewed)) };
         self.write_anew(self.rebuilt(orphan, person, vouch), Some(renewed)).await.map(|_| ())

@@ -51,7 +51,7 @@ impl Grants {
             id,
             state: GrantState::Ended,
             generations: Generations::first(now),
-            person: Identity { key: String::new(), email: None, groups: Vec::new() },
+            person: Identity::default(),
             client: ClientDigest::of(""),
             client_name: String::new(),
             resource: String::new(),

@@ -115,7 +115,7 @@ mod tests {
 
     /// Besides the grant of `SetUp`, which has neither name.
     async fn grant_of(subject: [u8; 16], id: GrantId, grants: &Grants) {
-        let person = Identity { key: "key".to_owned(), email: None, groups: Vec::new() };
+        let person = Identity { key: "key".to_owned(), ..Identity::default() };
         let (subject, session) = (Some(subject), Some([9; 16]));
         let new = NewGrant {
             id,

@@ -91,4 +91,4 @@ impl fmt::Display for GrantId {
 
 /// Of the records that are grants.
 pub(super) const KEYS: &str = "grant";
-pub(super) const ROW: Kind<Grant> = Kind::new("doorman_row_", 3);
+pub(super) const ROW: Kind<Grant> = Kind::new("doorman_row_", 4);

@@ -76,7 +76,7 @@ impl SetUp {
             background: Handle::current(),
         };
         let grants = Grants::new(on, lifetimes);
-        let person = Identity { key: "alice-7f3a".to_owned(), email: None, groups: Vec::new() };
+        let person = Identity { key: "alice-7f3a".to_owned(), ..Identity::default() };
         let refresh_token = idp_token.map(|token| Secret::new(token.to_owned()));
         let new = NewGrant {
             id: GRANT,

@@ -7,13 +7,16 @@ use crate::idp::claims::{Claims, plain};
 use crate::idp::profile::{ClaimPath, EmailSource, GroupsShape, GroupsSource, IdpSettings, LookUp};
 
 /// A person: the stable key decides who it is, everything else describes them at the time of the login.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Unique and never reassigned at this IdP.
     pub key: String,
     /// Only if the IdP says that it verified the address; lower case.
     pub email: Option<String>,
     pub groups: Vec<String>,
+    /// The claims that access rules ask about, by name or pointer, with what each says. Access tokens carry
+    /// none of it.
+    pub claims: Vec<(String, Vec<String>)>,
 }
 
 /// What is said of the person lets nobody in: it does not have the shape that was configured, or it is of
@@ -36,6 +39,10 @@ pub enum ClaimFault {
     TooManyGroups,
     #[error("a group has an empty name, or one of more than {LONGEST_GROUP} bytes")]
     GroupName,
+    #[error(
+        "the claim {0:?} is not a text, a whole number, true or false, nor a list of such, as access needs"
+    )]
+    Shape(String),
     #[error("userinfo is of another sub than the ID token")]
     AnotherSubject,
     #[error("the tenant {0:?} is not among idp.tenants")]
@@ -62,7 +69,8 @@ impl Identity {
             GroupsTold::Elsewhere => return Err(ClaimFault::Overage),
         };
         let key = key(&claims, &settings.user_key)?;
-        Ok(Self { key, email: email(&claims, &settings.email), groups })
+        let email = email(&claims, &settings.email);
+        Ok(Self { key, email, groups, claims: kept(&claims, &settings.kept_claims)? })
     }
 }
 
@@ -160,6 +168,32 @@ fn keys(value: Option<&Value>) -> Option<Vec<String>> {
         None => Some(Vec::new()),
         Some(value) => value.as_object().map(|object| object.keys().cloned().collect()),
     }
+}
+
+/// The claims that access rules ask about. One that is absent matches no rule.
+pub(super) fn kept(
+    claims: &Claims,
+    paths: &[ClaimPath],
+) -> Result<Vec<(String, Vec<String>)>, ClaimFault> {
+    let mut kept = Vec::new();
+    for path in paths {
+        let Some(value) = claims.at(path) else { continue };
+        let values = match value.as_array() {
+            Some(many) => many.iter().map(said).collect(),
+            None => said(value).map(|one| vec![one]),
+        };
+        let values: Vec<String> = values.ok_or_else(|| ClaimFault::Shape(path.0.clone()))?;
+        if values.len() > MOST_GROUPS {
+            return Err(ClaimFault::Shape(path.0.clone()));
+        }
+        kept.push((path.0.clone(), values));
+    }
+    Ok(kept)
+}
+
+fn said(value: &Value) -> Option<String> {
+    let flag = value.as_bool().map(|flag| flag.to_string());
+    flag.or_else(|| plain(value)).filter(|text| text.len() <= LONGEST_GROUP)
 }
 
 /// Wherever they come from.

@@ -100,7 +100,8 @@ impl Idp {
                 (GroupsTold::Elsewhere, None) => return Err(ClaimFault::Overage.into()),
             },
         };
-        Ok(Identity { key, email, groups: identity::sensible(groups)? })
+        let claims = identity::kept(claims, &settings.kept_claims)?;
+        Ok(Identity { key, email, groups: identity::sensible(groups)?, claims })
     }
 }
 

@@ -33,6 +33,8 @@ pub struct IdpSettings {
     /// Claims whose values together are the stable key of a person, most often `sub` alone.
     pub user_key: Vec<String>,
     pub groups: GroupsSource,
+    /// Other claims that are needed, for the access rules.
+    pub kept_claims: Vec<ClaimPath>,
     pub email: EmailSource,
     pub recheck_with: RecheckWith,
     /// Whether a login brings a refresh token that no scope or parameter asks for.
@@ -200,6 +202,7 @@ impl IdpSettings {
             identity: IdentitySource::IdToken,
             user_key: vec!["sub".to_owned()],
             groups: GroupsSource { claim: None, shape: GroupsShape::List, lookup: None },
+            kept_claims: Vec::new(),
             email: EmailSource {
                 claim: ClaimPath("email".to_owned()),
                 verified_claim: ClaimPath("email_verified".to_owned()),

@@ -21,8 +21,19 @@ pub struct AccessEntry {
     /// Lower case, without the `@`.
     pub email_domains: Vec<String>,
     pub subjects: Vec<String>,
+    /// All of them must hold.
+    pub claims: Vec<ClaimRule>,
     /// Machines, by their client ids at the IdP. Such an entry names nothing else, and no person matches it.
     pub clients: Vec<String>,
+}
+
+/// What a claim must say: any of the values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimRule {
+    /// Its name, or a JSON Pointer (RFC 6901).
+    pub claim: String,
+    /// Never empty.
+    pub values: Vec<String>,
 }
 
 impl Access {
@@ -55,7 +66,8 @@ impl AccessEntry {
         // An entry that asks nothing would admit everybody; the config refuses it, and so do we.
         let asks_something = [&self.groups, &self.emails, &self.email_domains, &self.subjects]
             .iter()
-            .any(|values| !values.is_empty());
+            .any(|values| !values.is_empty())
+            || !self.claims.is_empty();
         let email = person.email.as_deref();
         let domain = email.and_then(|email| email.split_once('@')).map(|(_, domain)| domain);
         asks_something
@@ -64,12 +76,21 @@ impl AccessEntry {
             && matches_any(&self.emails, |own| email == Some(own.as_str()))
             && matches_any(&self.email_domains, |own| domain == Some(own.as_str()))
             && matches_any(&self.subjects, |own| *own == person.key)
+            && self.claims.iter().all(|rule| rule.is_met_by(person))
     }
 
     fn admits_machine(&self, client: &str) -> bool {
         let of_people = [&self.groups, &self.emails, &self.email_domains, &self.subjects];
         of_people.iter().all(|values| values.is_empty())
+            && self.claims.is_empty()
             && self.clients.iter().any(|own| own == client)
+    }
+}
+
+impl ClaimRule {
+    fn is_met_by(&self, person: &Identity) -> bool {
+        let said = person.claims.iter().filter(|(claim, _)| *claim == self.claim);
+        said.flat_map(|(_, values)| values).any(|value| self.values.contains(value))
     }
 }
 
@@ -86,7 +107,39 @@ mod tests {
             key: "alice".to_owned(),
             email: Some("alice@corp.example".to_owned()),
             groups: vec!["staff".to_owned()],
+            claims: vec![
+                ("department".to_owned(), vec!["finance".to_owned()]),
+                ("levels".to_owned(), vec!["2".to_owned(), "true".to_owned()]),
+            ],
         }
+    }
+
+    fn asking(rules: &[(&str, &[&str])]) -> AccessEntry {
+        let rule = |(claim, values): &(&str, &[&str])| ClaimRule {
+            claim: (*claim).to_owned(),
+            values: values.iter().map(|value| (*value).to_owned()).collect(),
+        };
+        AccessEntry { claims: rules.iter().map(rule).collect(), ..AccessEntry::default() }
+    }
+
+    #[test]
+    fn every_claim_must_say_one_of_its_values() {
+        for (rules, expected) in [
+            (&[("department", &["finance"][..])][..], true),
+            (&[("department", &["sales", "finance"])], true),
+            (&[("department", &["sales"])], false),
+            (&[("department", &["Finance"])], false),
+            (&[("department", &["finance"]), ("levels", &["2"])], true),
+            (&[("department", &["finance"]), ("levels", &["3"])], false),
+            (&[("levels", &["finance"])], false),
+            (&[("absent", &["finance"])], false),
+        ] {
+            let access = Access::Only(vec![asking(rules)]);
+            assert_eq!(access.admits(&alice()), expected, "{rules:?}");
+        }
+        let sales =
+            AccessEntry { groups: vec!["sales".to_owned()], ..asking(&[("levels", &["2"])]) };
+        assert!(!Access::Only(vec![sales]).admits(&alice()), "keys within an entry must all match");
     }
 
     fn entry(groups: &[&str], domains: &[&str]) -> AccessEntry {

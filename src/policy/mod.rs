@@ -4,6 +4,6 @@ pub mod access;
 mod admitted;
 pub mod resource;
 
-pub use access::{Access, AccessEntry};
+pub use access::{Access, AccessEntry, ClaimRule};
 pub use admitted::{Admitted, Denied, decide};
 pub use resource::Resource;

@@ -222,7 +222,8 @@ impl Verifier {
                     Some(groups) => groups,
                     None => self.groups_of(opened.grant).await?,
                 };
-                Caller::Person(Identity { key, email, groups })
+                // Their other claims are asked about when a token is issued.
+                Caller::Person(Identity { key, email, groups, claims: Vec::new() })
             }
             Holder::ServiceAccount(id) => Caller::ServiceAccount(id),
         };
@@ -339,7 +340,7 @@ mod tests {
     fn no_person_is_called_what_a_machine_is() {
         let machine = Caller::ServiceAccount("nightly".to_owned());
         let named_alike = "service-account,nightly".to_owned();
-        let person = Identity { key: named_alike, email: None, groups: Vec::new() };
+        let person = Identity { key: named_alike, ..Identity::default() };
 
         let machine = IdentityValues::of(&machine).unwrap().user;
 
@@ -353,6 +354,7 @@ mod tests {
             key: "a\r\nX-Admin: 1".to_owned(),
             email: Some("a@b.example".to_owned()),
             groups: ["plain", "two,groups", "größe", " two words "].map(str::to_owned).to_vec(),
+            ..Identity::default()
         };
 
         let values = IdentityValues::of(&Caller::Person(person)).unwrap();

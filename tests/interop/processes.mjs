@@ -96,11 +96,12 @@ export async function until(what, check, { seconds = 30, process } = {}) {
 
 /**
  * A port of 127.0.0.1 that was free a moment ago. Below those that the system gives away by itself: one of
- * these could be gone to some connection before it is used.
+ * these could be gone to some connection before it is used. Each test file is a process and has ports of its
+ * own, one after the other, for the same reason.
  */
 export async function freePort() {
   for (;;) {
-    const port = randomInt(10_000, 32_000);
+    const port = 10_000 + (process.pid % FILES) * PORTS + (nextPort++ % PORTS);
     const server = net.createServer().listen(port, '127.0.0.1');
     try {
       await once(server, 'listening');
@@ -113,6 +114,10 @@ export async function freePort() {
     return port;
   }
 }
+
+const FILES = 40;
+const PORTS = 550;
+let nextPort = randomInt(PORTS);
 
 function attempt(action) {
   try {

@@ -1,6 +1,6 @@
 //! Identity from wherever an IdP tells it: what is believed, what is asked for, and what it is asked again with.
 
-use mcp_doorman::policy::AccessEntry;
+use mcp_doorman::policy::{AccessEntry, ClaimRule};
 use serde_json::{Value, json};
 
 use crate::support::doorman::{Doorman, HOUR, Login, MINUTE};
@@ -241,6 +241,60 @@ async fn an_idp_that_is_not_to_be_asked_again_is_not() {
     assert_ne!(refresh(&doorman, &mut login).await.status, 200);
     assert_eq!(doorman.idp().refreshes(), 0);
     assert!(doorman.log().text().contains("it can't be asked again"));
+}
+
+/// Any claim may be asked about, by its name or where it stands; the row keeps what it said.
+#[tokio::test]
+async fn rules_may_ask_about_any_claim() {
+    let rule = |claim: &str, value: &str| ClaimRule {
+        claim: claim.to_owned(),
+        values: vec!["other".to_owned(), value.to_owned()],
+    };
+    let quirks = Quirks {
+        claims: |own| {
+            own["department"] = json!("finance");
+            own["realm_access"] = json!({ "roles": ["auditor", "user"] });
+            own["level"] = json!(3);
+            own["is_staff"] = json!(true);
+            own["address"] = json!({ "country": "DE" });
+        },
+        ..Quirks::default()
+    };
+    for (claim, value, is_let_in) in [
+        ("department", "finance", true),
+        ("department", "sales", false),
+        ("/realm_access/roles", "auditor", true),
+        ("/realm_access/roles", "admin", false),
+        ("realm_access", "auditor", false),
+        ("level", "3", true),
+        ("is_staff", "true", true),
+        ("/address/country", "DE", true),
+        ("address", "DE", false),
+        ("absent", "", false),
+    ] {
+        let entry = AccessEntry { claims: vec![rule(claim, value)], ..AccessEntry::default() };
+        let server = FakeMcpServer::start().await;
+        let doorman = Doorman::in_front_of(server)
+            .access(&[entry])
+            .logging_in_at(quirks.clone(), "  issuer: ORIGIN")
+            .start()
+            .await;
+        if !is_let_in {
+            let end = try_to_log_in(&doorman).await;
+            match end.status.as_u16() {
+                403 => drop(end.assert_page(403)),
+                // Of another shape than any rule could ask about.
+                _ => drop(end.landing().assert_error(&["access_denied"])),
+            }
+            continue;
+        }
+        let mut login = doorman.log_in().await;
+        doorman.call(&login.tokens.access).await.assert_status(200);
+        refresh(&doorman, &mut login).await.assert_status(200);
+        doorman.later(HOUR);
+        refresh(&doorman, &mut login).await.assert_status(200);
+        doorman.call(&login.tokens.access).await.assert_status(200);
+    }
 }
 
 /// The rules are asked again with what the lookup says then.

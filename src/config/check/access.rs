@@ -4,7 +4,8 @@ use crate::config::field::{Field, Required, Typed};
 use crate::config::problem::{Problem, Reported, Spot};
 use crate::config::raw::access::{ANYONE, RawAccess, RawAccessEntry};
 use crate::config::stanza::Reading;
-use crate::policy::{Access, AccessEntry};
+use crate::config::values::Named;
+use crate::policy::{Access, AccessEntry, ClaimRule};
 
 pub(super) fn check(field: Required<RawAccess>, reading: &mut Reading) -> Result<Access, Reported> {
     let typed = field.required(
@@ -41,12 +42,14 @@ fn entry(raw: RawAccessEntry, reading: &mut Reading) -> Result<AccessEntry, Repo
     let emails = values(raw.emails, email, reading);
     let email_domains = values(raw.email_domains, email_domain, reading);
     let subjects = values(raw.subjects, as_typed, reading);
+    let claims = claims(raw.claims, reading);
     let clients = values(raw.clients, as_typed, reading);
     let entry = AccessEntry {
         groups: groups?,
         emails: emails?,
         email_domains: email_domains?,
         subjects: subjects?,
+        claims: claims?,
         clients: clients?,
     };
     let of_people = AccessEntry { clients: Vec::new(), ..entry.clone() };
@@ -67,6 +70,23 @@ fn entry(raw: RawAccessEntry, reading: &mut Reading) -> Result<AccessEntry, Repo
         ));
     }
     Ok(entry)
+}
+
+fn claims(field: Field<Vec<Named>>, reading: &mut Reading) -> Result<Vec<ClaimRule>, Reported> {
+    let Some(typed) = field.optional()? else { return Ok(Vec::new()) };
+    let rules: Vec<_> = typed
+        .value
+        .into_iter()
+        .map(|Named { name, values }| {
+            if values.value.is_empty() {
+                let problem = values.problem("is an empty list", "name what the claim may say");
+                return Err(reading.tell(problem.because("nobody would match it")));
+            }
+            let values = values.value.into_iter().map(|typed| typed.value).collect();
+            Ok(ClaimRule { claim: name, values })
+        })
+        .collect();
+    rules.into_iter().collect()
 }
 
 /// A value as it is compared, or what is wrong with it and the fix.
@@ -118,4 +138,4 @@ fn is_domain(text: &str) -> bool {
         && !text.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '*' | '/' | ':' | ','))
 }
 
-const RULES: &str = "write access: any for everyone who can log in, or entries with groups, emails, email_domains, subjects or clients";
+const RULES: &str = "write access: any for everyone who can log in, or entries with groups, emails, email_domains, subjects, claims or clients";

@@ -81,6 +81,8 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
         identity,
         user_key: user_key?,
         groups,
+        // Told by `access`, when all of it is put together.
+        kept_claims: Vec::new(),
         email,
         recheck_with: recheck_with?,
         gives_refresh_tokens: gives_refresh_tokens?.is_some_and(|flag| flag.value),

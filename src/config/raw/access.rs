@@ -8,7 +8,7 @@ use crate::config::problem::{Reported, Spot};
 use crate::config::schema::{self, Schema};
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::tree::{Node, Value};
-use crate::config::values;
+use crate::config::values::{self, Named};
 
 pub(in crate::config) enum RawAccess {
     /// The word that was typed in place of a list; `true` and `false` are told like any wrong one.
@@ -22,6 +22,7 @@ pub(in crate::config) struct RawAccessEntry {
     pub emails: Field<Vec<Typed<String>>>,
     pub email_domains: Field<Vec<Typed<String>>>,
     pub subjects: Field<Vec<Typed<String>>>,
+    pub claims: Field<Vec<Named>>,
     pub clients: Field<Vec<Typed<String>>>,
 }
 
@@ -59,6 +60,12 @@ fn read_entry(stanza: &mut Stanza, reading: &mut Reading) -> RawAccessEntry {
             "subjects",
             "Any of these stable keys of people at the IdP.",
             values::TEXT_OR_TEXTS,
+            reading,
+        ),
+        claims: stanza.ask(
+            "claims",
+            "Claims by their names, or JSON Pointers such as /realm_access/roles, with what each may say: all of them must hold, by any of their values.",
+            values::NAMED,
             reading,
         ),
         clients: stanza.ask(
