@@ -12,7 +12,7 @@ use crate::store::StoreFault;
 
 #[derive(Debug)]
 pub struct Turns {
-    turns: Arc<Semaphore>,
+    free: Arc<Semaphore>,
     places: Semaphore,
     longest: Duration,
 }
@@ -20,7 +20,7 @@ pub struct Turns {
 impl Turns {
     /// `at_once` threads for `most` callers, each of whom waits for its turn and its answer for `longest`.
     pub fn new(at_once: usize, most: usize, longest: Duration) -> Self {
-        Self { turns: Arc::new(Semaphore::new(at_once)), places: Semaphore::new(most), longest }
+        Self { free: Arc::new(Semaphore::new(at_once)), places: Semaphore::new(most), longest }
     }
 
     /// Do `work` on a thread where it may block. A fault at once if too many wait already.
@@ -30,7 +30,7 @@ impl Turns {
     ) -> Result<T, StoreFault> {
         let _place = self.places.try_acquire().map_err(|_| StoreFault)?;
         let done = async {
-            let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| StoreFault)?;
+            let turn = Arc::clone(&self.free).acquire_owned().await.map_err(|_| StoreFault)?;
             let work = move || {
                 // Its thread is in use until then, whether or not anybody still waits.
                 let _until_it_is_done = turn;
@@ -78,10 +78,10 @@ mod tests {
 
             assert_eq!(work().await, Err(StoreFault), "there is no place");
             assert_eq!(asked.elapsed(), Duration::ZERO);
-            assert_eq!(turns.turns.available_permits(), 0, "two threads hang");
+            assert_eq!(turns.free.available_permits(), 0, "two threads hang");
             advance(LONGEST + Duration::from_millis(1)).await;
             let late = waiting.await;
-            assert_eq!(turns.turns.available_permits(), 0, "they still do");
+            assert_eq!(turns.free.available_permits(), 0, "they still do");
             drop(hung);
             late
         };
