@@ -394,7 +394,7 @@ async fn a_list_may_take_longer_than_a_request_may() {
 
     tokio::time::advance(DEADLINE + Duration::from_millis(1)).await;
     assert_eq!(read.await, Err(StoreFault));
-    tokio::time::advance(LIST_DEADLINE - 2 * DEADLINE).await;
+    tokio::time::advance(LIST_DEADLINE.saturating_sub(2 * DEADLINE)).await;
     tokio::select! {
         biased;
         listed = &mut list => panic!("{listed:?}"),

@@ -45,7 +45,7 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::sync::{RwLock, mpsc};
+    use std::sync::{Mutex, mpsc};
 
     use tokio::time::{Instant, advance};
 
@@ -56,38 +56,37 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_disk_that_hangs_gets_few_threads_and_no_queue_for_later() {
         let turns = Turns::new(2, 4, LONGEST);
-        let (disk, (begin, begun)) = (Arc::new(RwLock::new(())), mpsc::channel());
+        let (recover, hung) = mpsc::channel::<()>();
+        let (started, starts) = mpsc::channel();
+        let disk = Arc::new(Mutex::new(hung));
         let work = || {
-            let (disk, begin) = (Arc::clone(&disk), begin.clone());
+            let (disk, started) = (Arc::clone(&disk), started.clone());
             turns.take(move || {
-                begin.send(()).unwrap();
-                drop(disk.read());
+                started.send(()).unwrap();
+                // Until `recover` is dropped.
+                let _ = disk.lock().unwrap().recv();
                 Ok(())
             })
         };
-        let late = {
-            let hung = disk.write().unwrap();
-            let mut waiting = pin!(async { tokio::join!(work(), work(), work(), work()) });
-            tokio::select! {
-                biased;
-                _ = &mut waiting => panic!("the disk hangs"),
-                () = std::future::ready(()) => {}
-            }
-            assert_eq!(begun.iter().take(2).count(), 2);
-            let asked = Instant::now();
+        let mut waiting = pin!(async { tokio::join!(work(), work(), work(), work()) });
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("the disk hangs"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(starts.iter().take(2).count(), 2);
+        let asked = Instant::now();
 
-            assert_eq!(work().await, Err(StoreFault), "there is no place");
-            assert_eq!(asked.elapsed(), Duration::ZERO);
-            assert_eq!(turns.free.available_permits(), 0, "two threads hang");
-            advance(LONGEST + Duration::from_millis(1)).await;
-            let late = waiting.await;
-            assert_eq!(turns.free.available_permits(), 0, "they still do");
-            drop(hung);
-            late
-        };
+        assert_eq!(work().await, Err(StoreFault), "there is no place");
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+        assert_eq!(turns.free.available_permits(), 0, "two threads hang");
+        advance(LONGEST + Duration::from_millis(1)).await;
+        let late = waiting.await;
+        assert_eq!(turns.free.available_permits(), 0, "they still do");
+        drop(recover);
 
         assert_eq!(late, (Err(StoreFault), Err(StoreFault), Err(StoreFault), Err(StoreFault)));
         assert_eq!(work().await, Ok(()), "it is back");
-        assert_eq!(begun.try_iter().count(), 1, "two never had their turn");
+        assert_eq!(starts.try_iter().count(), 1, "two never had their turn");
     }
 }
