@@ -2,15 +2,16 @@
 
 mod background;
 mod build;
+pub mod stop;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
@@ -82,6 +83,7 @@ pub struct Running {
     replica: Option<Arc<Replica>>,
     streams: Arc<Streams>,
     background: Vec<JoinHandle<()>>,
+    is_stopping: AtomicBool,
 }
 
 /// Where a process can be reached.
@@ -154,7 +156,8 @@ pub async fn start_on(
         tokio::spawn(serving.with_subscriber(surroundings.log.clone()));
     }
     announce(&config, public.address(), health.address());
-    Ok(Running { public, health, control, readiness, replica, streams, background })
+    let is_stopping = AtomicBool::default();
+    Ok(Running { public, health, control, readiness, replica, streams, background, is_stopping })
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -175,7 +178,7 @@ impl Running {
 
     /// Stop accepting, let what is under way finish, then end. Called again meanwhile, end at once.
     pub async fn stop(&self) -> Drained {
-        self.end(DRAIN).await
+        self.end(stop::DRAIN).await
     }
 
     /// Until an operator asks for `drain` through the admin socket; how long that may take.
@@ -186,26 +189,30 @@ impl Running {
     /// `stop`, by whose call nobody else knows of it yet: still accept for a moment, until whoever sends
     /// requests here has seen that we are not ready.
     pub async fn drain(&self, within: Duration) -> Drained {
-        let keep_accepting = KEEP_ACCEPTING.min(within / 2);
-        let finish_within = within.saturating_sub(keep_accepting);
-        self.end(DrainSettings { keep_accepting, finish_within }).await
+        self.end(stop::unannounced(within)).await
     }
 
     async fn end(&self, settings: DrainSettings) -> Drained {
+        let is_second = self.is_stopping.swap(true, Ordering::Relaxed);
         self.readiness.stopping();
-        let drained = self.public.drain(settings).await;
-        self.control.grants.rechecks_are_over().await;
-        // Before the health listener ends: until then a probe must not find us dead.
-        self.control.draining.finish(drained == Drained::CutShort).await;
-        self.health.drain(DRAIN).await;
+        let drained = stop::in_order(
+            if is_second { stop::AT_ONCE } else { settings },
+            async |settings| self.public.drain(settings).await,
+            async |within| self.control.grants.rechecks_are_over(within).await,
+            async |drained| self.control.draining.finish(drained == Drained::CutShort).await,
+            async |settings| self.health.drain(settings).await,
+            self.leave(),
+        );
+        drained.await
+    }
+
+    async fn leave(&self) {
         for task in &self.background {
             task.abort();
         }
         if let Some(replica) = &self.replica {
-            // Not told, the others notice by its silence.
-            let _ = timeout(LONGEST_GOODBYE, replica.leave()).await;
+            let _ = replica.leave().await;
         }
-        drained
     }
 }
 
@@ -305,10 +312,3 @@ pub fn redirect_uri(config: &Config) -> String {
 pub fn backchannel_logout_uri(config: &Config) -> String {
     endpoint(&config.issuer, BACKCHANNEL_LOGOUT)
 }
-
-/// How long an ingress may take to hear that we are not ready.
-const KEEP_ACCEPTING: Duration = Duration::from_secs(5);
-const LONGEST_GOODBYE: Duration = Duration::from_secs(1);
-/// Within the 30 s that Kubernetes grants by default.
-const DRAIN: DrainSettings =
-    DrainSettings { keep_accepting: Duration::ZERO, finish_within: Duration::from_secs(25) };

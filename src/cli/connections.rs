@@ -9,6 +9,7 @@ use crate::admin::ask::{self, AskFault};
 use crate::admin::words::{Connection, Filter, Line};
 use crate::cli::socket::{SocketArgument, complain_of, shown};
 use crate::cli::{complain, say};
+use crate::telemetry::escape;
 
 #[derive(Args, Debug)]
 pub struct ConnectionsArguments {
@@ -47,7 +48,7 @@ async fn print_json(socket: &Path, filter: &Filter) -> Result<(), AskFault> {
         match line {
             Line::Connection(connection) => {
                 let text = serde_json::to_string(&connection);
-                say(&text.map_err(|_| AskFault::NotUnderstood)?);
+                say(&escape::json(&text.map_err(|_| AskFault::NotUnderstood)?));
             }
             Line::End(tally) => tell_unreadable(tally.unreadable),
             Line::Ended(_) | Line::Failed(_) => return Err(AskFault::NotUnderstood),

@@ -7,6 +7,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::instrument::WithSubscriber as _;
 
+use crate::app::stop::LONGEST_DISK;
 use crate::app::{self, Surroundings};
 use crate::chance::Chance;
 use crate::cli::stop::StopSignals;
@@ -26,7 +27,12 @@ pub fn run(path: &Path) -> ExitCode {
         }
     };
     match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(config)),
+        Ok(runtime) => {
+            let code = runtime.block_on(serve(config));
+            // By itself it would wait for ever for a thread that waits for the disk.
+            runtime.shutdown_timeout(LONGEST_DISK);
+            code
+        }
         Err(error) => {
             complain(&format!("mcp-doorman: can't start: {error}"));
             ExitCode::from(FAILED)

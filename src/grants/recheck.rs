@@ -72,14 +72,14 @@ impl Grants {
         }
     }
 
-    /// Wait until nobody is asked about any more. What is then not over is cut.
-    pub async fn rechecks_are_over(&self) {
+    /// Wait until nobody is asked about any more, `within` that long. What is then not over is cut.
+    pub async fn rechecks_are_over(&self, within: Duration) {
         let over = async {
             while !self.asking.is_over() {
                 sleep(SHORTEST_PAUSE).await;
             }
         };
-        if timeout(LONGEST_FAREWELL, over).await.is_err() {
+        if timeout(within, over).await.is_err() {
             tracing::error!(
                 whose_fault = "store",
                 "stopped while what the IdP said could not be written down: some people may have to sign in again"
@@ -267,8 +267,6 @@ pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a store that is away is tried again.
 pub(super) const LONGEST_WRITING: Duration = Duration::from_mins(10);
-/// How long a process that is to stop waits for that.
-const LONGEST_FAREWELL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -366,12 +364,14 @@ mod tests {
         let turn = grants.asking.begin(GRANT).unwrap();
         let (soon, begun) = (Duration::from_secs(5), Instant::now());
 
-        assert!(timeout(soon, grants.rechecks_are_over()).await.is_err());
-        grants.rechecks_are_over().await;
-        assert_eq!(begun.elapsed().as_secs(), 15, "10 s, and it goes without");
-        drop(turn);
+        grants.rechecks_are_over(soon).await;
+        assert_eq!(begun.elapsed(), soon, "and it goes without");
+        tokio::join!(grants.rechecks_are_over(soon), async {
+            sleep(Duration::from_secs(2)).await;
+            drop(turn);
+        });
 
-        assert!(timeout(soon, grants.rechecks_are_over()).await.is_ok());
+        assert_eq!(begun.elapsed().as_secs(), 5 + 2);
     }
 
     /// Two replicas ask: the second's token was spent by the first, so what it hears is not about the person.

@@ -293,3 +293,37 @@ async fn after_a_drain_nobody_listens() {
     assert_eq!(idle.read_to_end(&mut rest).await.unwrap(), 0);
     TcpStream::connect(server.running.address()).await.unwrap_err();
 }
+
+/// The kernel has told its client that the connection stands.
+#[tokio::test]
+async fn who_waits_to_be_accepted_is_served_before_nobody_listens() {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(TcpStream::connect(address).await.unwrap());
+    }
+    let settings = WorkerSettings { log: Dispatch::none(), deadlines: Deadlines::default() };
+    let (drain, mut stop) = Drain::new();
+    let handler = || async |_, _| answer::plain(StatusCode::OK, "done");
+    let workers = Workers::start(NonZeroUsize::MIN, &settings, handler, &stop).unwrap();
+    let at_once =
+        DrainSettings { keep_accepting: Duration::ZERO, finish_within: Duration::from_secs(25) };
+
+    let serving = async {
+        stop.reached(drain::Stage::Finishing).await;
+        listen::accept(listener, workers, stop).await;
+        TcpStream::connect(address).await.unwrap_err();
+        for client in &mut clients {
+            client.write_all(post("/a", "", "").as_bytes()).await.unwrap();
+        }
+        for client in &mut clients {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+            assert!(answer.contains("connection: close\r\n"), "{answer}");
+        }
+    };
+
+    assert_eq!(tokio::join!(drain.drain(at_once), serving).0, Drained::Everything);
+}

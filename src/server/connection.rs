@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::server::deadline::{Deadlines, Watch};
 use crate::server::drain::{Stage, Stop};
@@ -52,11 +53,17 @@ pub async fn serve<S, H, F>(
     let io = TokioIo::new(Observed::new(stream, Arc::clone(&progress)));
     let mut http = builder().serve_connection(io, service);
     let too_slow = {
-        let mut finishing = pin!(stop.reached(Stage::Finishing));
+        let mut last_call = pin!(async {
+            stop.reached(Stage::Finishing).await;
+            progress.finish();
+            // Who has just connected, as everybody may until now, is sending a request.
+            sleep(deadlines.last_call).await;
+        });
         let mut watch = Watch::new(deadlines);
         let mut told = false;
         poll_fn(|context| {
-            if !told && finishing.as_mut().poll(context).is_ready() {
+            // hyper would close a connection on which nothing has come yet.
+            if !told && (last_call.as_mut().poll(context).is_ready() || progress.may_finish()) {
                 told = true;
                 Pin::new(&mut http).graceful_shutdown();
             }
@@ -130,10 +137,13 @@ fn finish(
 ) -> http::Response<Answer> {
     // A body that `framing` refused is the client's fault, whatever the handler made of it.
     let answer = exchange.refusal().map_or(answer, Err);
-    let response = answer.unwrap_or_else(|refusal| {
+    let mut response = answer.unwrap_or_else(|refusal| {
         log(refusal, peer);
         refusal.to_response()
     });
+    if exchange.is_last() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response.map(|body| Answer { body, _exchange: exchange })
 }
 

@@ -15,6 +15,8 @@ use crate::server::observed::Waiting;
 pub struct Deadlines {
     /// From accepting a connection to its first byte.
     pub first_byte: Duration,
+    /// The same once no more connections are accepted, from then on.
+    pub last_call: Duration,
     /// From a request's first byte to the end of its header.
     pub head: Duration,
     /// From the end of an answer to the next request's first byte.
@@ -30,6 +32,7 @@ impl Default for Deadlines {
     fn default() -> Self {
         Self {
             first_byte: Duration::from_secs(10),
+            last_call: Duration::from_secs(1),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             stuck_write: Duration::from_mins(1),

@@ -2,14 +2,15 @@
 //! the connections in turn.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{Instant, sleep};
 
 use crate::server::drain::{Stage, Stop};
-use crate::server::workers::Workers;
+use crate::server::workers::{Deal, Workers};
 
 /// Where to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +57,20 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 /// Accept connections and deal them out until the drain has come to `Stage::Finishing`.
 pub async fn accept(listener: TcpListener, workers: Workers, mut stop: Stop) {
     let mut deal = workers.deal();
+    accept_until(&listener, &mut deal, stop.reached(Stage::Finishing)).await;
+    // Closing the socket would reset them, and to their clients they stand already.
+    if let Err(error) = accept_what_waits(listener, &mut deal) {
+        tracing::error!(fault = %error, whose_fault = "us", "can't accept connections, while stopping");
+    }
+}
+
+async fn accept_until(
+    listener: &TcpListener,
+    deal: &mut Deal,
+    finishing: impl Future<Output = ()>,
+) {
     let mut faults = AcceptFaults::default();
-    let mut finishing = std::pin::pin!(stop.reached(Stage::Finishing));
+    let mut finishing = pin!(finishing);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -66,7 +79,8 @@ pub async fn accept(listener: TcpListener, workers: Workers, mut stop: Stop) {
         };
         let pause = match accepted {
             Ok((stream, peer)) => {
-                if let Err(error) = prepare(stream).map(|stream| deal.hand_out(stream, peer.ip())) {
+                let prepared = stream.into_std().and_then(prepare);
+                if let Err(error) = prepared.map(|stream| deal.hand_out(stream, peer.ip())) {
                     faults.note(&error);
                 }
                 continue;
@@ -80,10 +94,35 @@ pub async fn accept(listener: TcpListener, workers: Workers, mut stop: Stop) {
     }
 }
 
-/// Small answers leave at once, and the socket leaves this runtime.
-fn prepare(stream: TcpStream) -> io::Result<std::net::TcpStream> {
+/// Ask the kernel itself: the runtime knows only of those that it has been told of.
+fn accept_what_waits(listener: TcpListener, deal: &mut Deal) -> io::Result<()> {
+    let listener = listener.into_std()?;
+    for _ in 0..=BACKLOG {
+        match listener.accept() {
+            Ok((stream, peer)) => deal.hand_out(prepare(stream)?, peer.ip()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if went_away(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Small answers leave at once, and no worker waits for one socket.
+fn prepare(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
-    stream.into_std()
+    stream.set_nonblocking(true)?;
+    Ok(stream)
+}
+
+fn went_away(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
 }
 
 /// What to do when `accept` fails.
@@ -97,13 +136,7 @@ impl AcceptFaults {
     /// else (too many open files above all) stands until some connection ends, so trying at once would
     /// only spin.
     fn note(&mut self, error: &io::Error) -> Duration {
-        if matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::Interrupted
-        ) {
+        if went_away(error) {
             return Duration::ZERO;
         }
         if self.logged.is_none_or(|last| last.elapsed() >= LOG_EACH) {

@@ -22,6 +22,7 @@ pub struct Progress {
     in_head: AtomicBool,
     body_is_due: AtomicBool,
     has_begun: AtomicBool,
+    is_finishing: AtomicBool,
     write_is_stuck: AtomicBool,
     refusal: OnceLock<Refusal>,
 }
@@ -61,6 +62,16 @@ impl Progress {
         (waiting, self.steps.load(Ordering::Relaxed))
     }
 
+    /// From now on no further request is taken than the one under way, or the first.
+    pub fn finish(&self) {
+        self.is_finishing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is finishing, and the first request has come or is coming.
+    pub fn may_finish(&self) -> bool {
+        self.is_finishing.load(Ordering::Relaxed) && self.has_begun.load(Ordering::Relaxed)
+    }
+
     /// Whether an answer may be written here without hitting another one's middle.
     fn nothing_is_owed(&self) -> bool {
         self.answer.load(Ordering::Relaxed) == AT_REST
@@ -94,6 +105,11 @@ impl Exchange {
     /// What `framing` found wrong in the body after the request had been handed out.
     pub fn refusal(&self) -> Option<Refusal> {
         self.0.refusal()
+    }
+
+    /// The connection ends with it.
+    pub fn is_last(&self) -> bool {
+        self.0.is_finishing.load(Ordering::Relaxed)
     }
 }
 

@@ -1,11 +1,15 @@
 //! Logs. One line per step of a login and per refused request, as fields; no token, code or secret.
 
+pub mod escape;
+
 use std::error::Error;
 use std::io::{self, Write};
 
 use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::telemetry::escape::Escaping;
 
 /// How the log is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +54,12 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::new(settings.level.directives());
+    // Without colours, so that no escape sequence is ours.
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(false)
-        .with_writer(writer);
+        .with_writer(Escaping { writer, format: settings.format });
     match settings.format {
         LogFormat::Text => Dispatch::new(subscriber.finish()),
         LogFormat::Json => Dispatch::new(subscriber.json().flatten_event(true).finish()),

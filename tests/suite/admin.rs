@@ -616,24 +616,28 @@ async fn the_program_lists_what_is_connected() {
     let (doorman, socket, _folder) = start().await;
     assert_eq!(socket.run(&["connections"]).await.out, "no connections\n");
     doorman.log_in().await;
-    doorman.idp().sign_in(Person { sub: "eve\u{1b}[2J\u{202e}", ..Person::alice() });
+    doorman.idp().sign_in(Person { sub: "eve\u{9b}\u{1b}[2J\u{202e}", ..Person::alice() });
     doorman.log_in().await;
     let ids: Vec<_> = socket.connections().await.iter().map(grant_id).collect();
 
     let table = socket.run(&["connections"]).await;
     let one = socket.run(&["connections", "--client", "Example Client"]).await;
     let json = socket.run(&["connections", "--json", "--user", "alice-7f3a"]).await;
+    let all = socket.run(&["connections", "--json"]).await;
 
     assert_eq!(table.code, Some(0), "{table:?}");
     assert!(table.out.starts_with("GRANT "), "{}", table.out);
     assert_eq!(table.out.lines().count(), 3, "{}", table.out);
     assert!(ids.iter().all(|id| table.out.contains(id.as_str())), "{}", table.out);
     // A name that would clear the screen, and turn around what follows it.
-    assert!(table.out.contains(r"eve\u{1b}[2J\u{202e} "), "{}", table.out);
+    assert!(table.out.contains(r"eve\u{9b}\u{1b}[2J\u{202e} "), "{}", table.out);
     assert_eq!(one.out.lines().count(), 3, "{}", one.out);
     let [line] = json.out.lines().collect::<Vec<_>>().try_into().unwrap();
     let line: Value = line.parse().unwrap();
     assert!(ids.contains(&grant_id(&line)) && line["user"] == "alice-7f3a", "{line}");
+    assert!(all.out.contains(r#""eve\u009b\u001b[2J\u202e""#), "{}", all.out);
+    let users = all.out.lines().map(|line| line.parse::<Value>().unwrap()["user"].clone());
+    assert_eq!(users.filter(|user| user == "eve\u{9b}\u{1b}[2J\u{202e}").count(), 1);
 }
 
 #[tokio::test]

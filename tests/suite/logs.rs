@@ -1,13 +1,14 @@
 //! The log: tells the story of a login and of a refusal. That it tells no secret is for `canary`.
 
 use http::Method;
-use mcp_doorman::telemetry::LogLevel;
+use mcp_doorman::telemetry::{self, LogFormat, LogLevel, LogSettings};
 use serde_json::Value;
 
 use crate::support::doorman::{Doorman, HOUR, MINUTE, RESOURCE, mcp_request};
 use crate::support::exchange::Request;
 use crate::support::fake_idp::Conduct;
 use crate::support::fake_mcp_server::FakeMcpServer;
+use crate::support::log::CapturedLog;
 
 #[tokio::test]
 async fn a_login_is_told_in_one_line_per_step() {
@@ -123,6 +124,62 @@ async fn a_client_cannot_write_lines_of_its_own() {
     assert!(!lines.is_empty());
     assert!(lines.iter().all(|line| line.get("forged").is_none()), "{lines:#?}");
     assert!(!doorman.log().text().contains('\u{1b}'));
+}
+
+/// What a stranger could write to forge a line, to move the cursor, to set a title or to turn what is around
+/// it (RUSTSEC-2025-0055, CVE-2021-42574).
+const FORGERIES: [&str; 10] = [
+    "\n2026-01-01T00:00:00Z  INFO forged",
+    "\r\n2026-01-01T00:00:00Z  INFO forged",
+    "\r  INFO forged",
+    "\u{1b}[2J\u{1b}[31mforged\u{1b}[0m",
+    "\u{1b}]0;forged\u{7}\u{1b}]8;;https://evil.example\u{1b}\\\\",
+    "\u{9b}2Jforged",
+    "\u{8}\u{8}\u{7f}forged",
+    "\u{85}forged\u{2028}forged",
+    "\u{202e}degrof",
+    "\u{2066}forged\u{200f}",
+];
+
+/// Log one event with `forgery` wherever a stranger's text may stand.
+fn logged(format: LogFormat, forgery: &str) -> String {
+    let log = CapturedLog::new();
+    let dispatch = telemetry::log_to(&LogSettings { format, level: LogLevel::Info }, log.clone());
+    tracing::dispatcher::with_default(&dispatch, || {
+        let span = tracing::error_span!("request", client_id = %forgery, said = ?forgery);
+        span.in_scope(|| tracing::error!(fault = %forgery, error = forgery, "it said {forgery}"));
+    });
+    log.text()
+}
+
+fn is_harmless(text: &str) -> bool {
+    let turns = ['\u{2028}', '\u{202e}', '\u{2066}', '\u{200f}'];
+    !text.chars().any(|letter| letter.is_control() || turns.contains(&letter))
+}
+
+#[test]
+fn a_stranger_cannot_forge_lines_of_text_nor_move_the_cursor() {
+    for forgery in FORGERIES {
+        let text = logged(LogFormat::Text, forgery);
+
+        let line = text.strip_suffix('\n').unwrap();
+        assert!(is_harmless(line), "{line:?}");
+        assert!(line.contains("ERROR") && line.contains("client_id="), "{line}");
+    }
+    let shown = logged(LogFormat::Text, "a\n\u{1b}[2J\u{202e}b");
+    assert!(shown.contains(r"fault=a\n\u{1b}[2J\u{202e}b"), "{shown}");
+}
+
+#[test]
+fn a_stranger_cannot_turn_lines_of_json_and_they_say_the_same() {
+    for forgery in FORGERIES {
+        let text = logged(LogFormat::Json, forgery);
+
+        let line = text.strip_suffix('\n').unwrap();
+        assert!(is_harmless(line), "{line:?}");
+        let read: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(read["error"], forgery);
+    }
 }
 
 #[track_caller]

@@ -201,6 +201,69 @@ async fn a_drain_lets_requests_finish_and_idle_connections_go() {
     assert_eq!(busy_end.1, 20);
 }
 
+/// Ended as a signal ends it. Nobody was told, so that clients connect until the last moment.
+const SIGNAL: DrainSettings =
+    DrainSettings { keep_accepting: Duration::ZERO, finish_within: Duration::from_secs(25) };
+
+/// Closing would be a reset to whoever is writing right now.
+#[tokio::test(start_paused = true)]
+async fn who_has_just_connected_has_one_request_left() {
+    let (drain, mut stop) = Drain::new();
+    let mut client = connect(stop.clone());
+
+    let late = async {
+        stop.reached(Stage::Finishing).await;
+        drop(stop);
+        sleep(Duration::from_millis(900)).await;
+        client.write_all(&GET[..10]).await.unwrap();
+        sleep(Duration::from_secs(2)).await;
+        // The second one comes too late.
+        client.write_all(&[&GET[10..], GET].concat()).await.unwrap();
+        read_to_end(&mut client).await.0
+    };
+    let (drained, answer) = tokio::join!(drain.drain(SIGNAL), late);
+
+    assert_eq!(drained, Drained::Everything);
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 1, "{answer}");
+    assert_eq!(answer.matches("connection: close\r\n").count(), 1, "{answer}");
+    assert!(answer.ends_with("done"), "{answer}");
+}
+
+/// The same if it comes in one piece, and is answered before hyper has been told of the end.
+#[tokio::test(start_paused = true)]
+async fn the_last_answer_says_that_it_is_the_last() {
+    let (drain, mut stop) = Drain::new();
+    let mut client = connect(stop.clone());
+
+    let late = async {
+        stop.reached(Stage::Finishing).await;
+        drop(stop);
+        sleep(Duration::from_millis(900)).await;
+        client.write_all(GET).await.unwrap();
+        read_to_end(&mut client).await
+    };
+    let (drained, (answer, seconds)) = tokio::join!(drain.drain(SIGNAL), late);
+
+    assert_eq!((drained, seconds), (Drained::Everything, 0));
+    assert_eq!(answer.matches("connection: close\r\n").count(), 1, "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_connected_and_says_nothing_holds_nobody_up() {
+    let (drain, stop) = Drain::new();
+    let mut before = connect(stop.clone());
+    // Its own ten seconds for a first byte are nearly over.
+    sleep(Duration::from_millis(9_500)).await;
+    let mut client = connect(stop);
+    let begin = Instant::now();
+
+    let (drained, (_, early), (_, late)) =
+        tokio::join!(drain.drain(SIGNAL), read_to_end(&mut before), read_to_end(&mut client));
+
+    assert_eq!(drained, Drained::Everything);
+    assert_eq!((early, late, begin.elapsed().as_secs()), (0, 1, 1));
+}
+
 /// What hyper alone, with no check before it, takes for requests: how many, and their bodies' bytes.
 async fn seen_by_hyper(bytes: &[u8]) -> (usize, usize) {
     let seen = Mutex::new((0, 0));

@@ -5,6 +5,7 @@
 mod disk;
 mod open;
 mod tables;
+mod turns;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use crate::store::{
 use disk::Health;
 pub use open::OpenFault;
 use tables::Tables;
+use turns::Turns;
 
 #[derive(Debug)]
 pub struct FileStore(Arc<Inner>);
@@ -36,6 +38,8 @@ struct Inner {
     log: Dispatch,
     state: RwLock<State>,
     health: Health,
+    reads: Turns,
+    lists: Turns,
     waiting: Mutex<Waiting>,
     /// The key after which the sweep goes on.
     swept_to: Mutex<String>,
@@ -61,6 +65,24 @@ struct Waiting {
 type Job = Box<dyn FnOnce(&mut Tables<'_>, Timestamp) -> Result<Tell, redb::Error> + Send>;
 type Tell = Box<dyn FnOnce() + Send>;
 
+/// What becomes of a change that is still waiting for the disk when its caller no longer waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unheard {
+    /// Late is better than never: an ending above all.
+    Made,
+    /// Who did not hear of it comes again, and must find what was there: a login that was taken, a code or
+    /// a form that was spent would be lost.
+    Dropped,
+}
+
+/// Whether somebody is writing what waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writer {
+    AtWork,
+    /// The caller has to see to it.
+    Needed,
+}
+
 impl FileStore {
     /// Open the file in `dir`; both are made if missing. Blocks: call it before there is anything to
     /// serve.
@@ -74,6 +96,8 @@ impl FileStore {
             log: dispatcher::get_default(Clone::clone),
             state: RwLock::new(State::Open(database)),
             health,
+            reads: Turns::new(READS_AT_ONCE, MOST_WAITING, DEADLINE),
+            lists: Turns::new(LISTS_AT_ONCE, MOST_LISTS, LIST_DEADLINE),
             waiting: Mutex::default(),
             swept_to: Mutex::default(),
         })))
@@ -81,6 +105,7 @@ impl FileStore {
 
     async fn look<T: Send + 'static>(
         &self,
+        turns: &Turns,
         look: impl FnOnce(&ReadTransaction, Timestamp) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreFault> {
         let inner = Arc::clone(&self.0);
@@ -88,23 +113,24 @@ impl FileStore {
             let now = inner.clock.now();
             inner.with_database(|database| look(&database.begin_read()?, now))
         };
-        timeout(DEADLINE, spawn_blocking(work))
-            .await
-            .map_err(|_| StoreFault)?
-            .unwrap_or(Err(StoreFault))
+        turns.take(work).await
     }
 
     async fn change<T: Send + 'static>(
         &self,
+        unheard: Unheard,
         change: impl FnOnce(&mut Tables<'_>, Timestamp) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreFault> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |tables, now| {
+            if unheard == Unheard::Dropped && answer.is_closed() {
+                return Ok(Box::new(|| ()));
+            }
             let changed = change(tables, now)?;
             // Who gave up waiting needs no answer.
             Ok(Box::new(move || drop(answer.send(changed))))
         });
-        if self.0.enqueue(job) {
+        if self.0.enqueue(job)? == Writer::Needed {
             let inner = Arc::clone(&self.0);
             spawn_blocking(move || inner.write_what_waits());
         }
@@ -114,11 +140,15 @@ impl FileStore {
 }
 
 impl Inner {
-    /// Whether the caller has to see to it that somebody writes.
-    fn enqueue(&self, job: Job) -> bool {
+    /// A fault if too many wait already.
+    fn enqueue(&self, job: Job) -> Result<Writer, StoreFault> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.jobs.len() >= MOST_WAITING {
+            return Err(StoreFault);
+        }
         waiting.jobs.push(job);
-        !std::mem::replace(&mut waiting.is_writing, true)
+        let is_writing = std::mem::replace(&mut waiting.is_writing, true);
+        Ok(if is_writing { Writer::AtWork } else { Writer::Needed })
     }
 
     /// Commit until nothing waits.
@@ -228,22 +258,28 @@ impl fmt::Debug for Inner {
 impl Store for FileStore {
     fn read<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Record>> {
         let key = key.clone();
-        Box::pin(self.look(move |transaction, now| tables::read(transaction, &key, now)))
+        Box::pin(
+            self.look(&self.0.reads, move |transaction, now| tables::read(transaction, &key, now)),
+        )
     }
 
     fn put<'a>(&'a self, key: &'a Key, value: String, until: Timestamp) -> Answer<'a, ()> {
         let key = key.clone();
-        Box::pin(self.change(move |tables, _| tables.write(&key, &value, until).map(|_| ())))
+        Box::pin(
+            self.change(Unheard::Made, move |tables, _| {
+                tables.write(&key, &value, until).map(|_| ())
+            }),
+        )
     }
 
     fn take<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Record>> {
         let key = key.clone();
-        Box::pin(self.change(move |tables, now| tables.remove(&key, now)))
+        Box::pin(self.change(Unheard::Dropped, move |tables, now| tables.remove(&key, now)))
     }
 
     fn create<'a>(&'a self, key: &'a Key, value: String, until: Timestamp) -> Answer<'a, Created> {
         let key = key.clone();
-        Box::pin(self.change(move |tables, now| {
+        Box::pin(self.change(Unheard::Dropped, move |tables, now| {
             if tables.version(&key, now)?.is_some() {
                 return Ok(Created::Present);
             }
@@ -257,10 +293,15 @@ impl Store for FileStore {
         read: super::Version,
         value: String,
         until: Timestamp,
-        _: Reach,
+        reach: Reach,
     ) -> Answer<'a, Swap> {
         let key = key.clone();
-        Box::pin(self.change(move |tables, now| {
+        let unheard = match reach {
+            Reach::OneServer => Unheard::Dropped,
+            // What may not come undone must be done.
+            Reach::TwoServers => Unheard::Made,
+        };
+        Box::pin(self.change(unheard, move |tables, now| {
             if tables.version(&key, now)? != Some(read) {
                 return Ok(Swap::Lost);
             }
@@ -270,24 +311,40 @@ impl Store for FileStore {
 
     fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, ()> {
         let key = key.clone();
-        Box::pin(self.change(move |tables, now| tables.remove(&key, now).map(|_| ())))
+        Box::pin(
+            self.change(Unheard::Made, move |tables, now| tables.remove(&key, now).map(|_| ())),
+        )
     }
 
     fn list<'a>(&'a self, kind: &'static str) -> Answer<'a, Vec<Record>> {
-        Box::pin(self.look(move |transaction, now| tables::list(transaction, kind, now)))
+        Box::pin(
+            self.look(&self.0.lists, move |transaction, now| tables::list(transaction, kind, now)),
+        )
     }
 
     fn append<'a>(&'a self, log: &'static str, entry: String, until: Timestamp) -> Answer<'a, ()> {
-        Box::pin(self.change(move |tables, now| tables.append(log, &entry, until, now)))
+        Box::pin(
+            self.change(Unheard::Made, move |tables, now| tables.append(log, &entry, until, now)),
+        )
     }
 
     fn follow<'a>(&'a self, log: &'static str, after: Cursor) -> Answer<'a, Followed> {
-        Box::pin(self.look(move |transaction, now| tables::follow(transaction, log, after, now)))
+        Box::pin(self.look(&self.0.reads, move |transaction, now| {
+            tables::follow(transaction, log, after, now)
+        }))
     }
 }
 
 /// A disk that takes longer is not one to wait for.
 const DEADLINE: Duration = Duration::from_secs(2);
+const READS_AT_ONCE: usize = 32;
+/// Reads, and changes: more than all clients that come at once, and little memory.
+const MOST_WAITING: usize = 4096;
+/// A big store takes longer to read, and the disk is not to blame for it.
+const LIST_DEADLINE: Duration = Duration::from_mins(1);
+/// Each has the whole store in memory.
+const LISTS_AT_ONCE: usize = 2;
+const MOST_LISTS: usize = 64;
 
 #[cfg(test)]
 mod tests;

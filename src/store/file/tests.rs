@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
@@ -273,4 +274,133 @@ async fn the_file_follows_what_is_alive() {
     drop(store);
     open(&dir, &clock);
     assert!(size() < after_a_burst / 2, "{} {after_a_burst}", size());
+}
+
+/// A disk on which nothing comes to an end until this is dropped.
+struct HungDisk {
+    release: Option<mpsc::Sender<()>>,
+    holding: Option<thread::JoinHandle<()>>,
+}
+
+impl HungDisk {
+    fn of(store: &FileStore) -> Self {
+        let inner = Arc::clone(&store.0);
+        let (release, released) = mpsc::channel::<()>();
+        let (holds, held) = mpsc::channel();
+        let holding = thread::spawn(move || {
+            let _nobody_else = inner.state.write().unwrap();
+            holds.send(()).unwrap();
+            let _ = released.recv();
+        });
+        held.recv().unwrap();
+        Self { release: Some(release), holding: Some(holding) }
+    }
+}
+
+impl Drop for HungDisk {
+    fn drop(&mut self) {
+        drop(self.release.take());
+        self.holding.take().unwrap().join().unwrap();
+    }
+}
+
+/// Ask, and go before there is an answer.
+async fn abandon<T: fmt::Debug>(asked: Answer<'_, T>) {
+    tokio::select! {
+        biased;
+        answered = asked => panic!("the disk hangs, and yet: {answered:?}"),
+        () = std::future::ready(()) => {}
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_not_spent_and_an_ending_is_made() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let store = open(&dir, &clock);
+    let new = || "new".to_owned();
+    let mut versions = Vec::new();
+    for name in ["taken", "swapped", "ended", "deleted"] {
+        let created = store.create(&key(name), "old".to_owned(), SOON).await.unwrap();
+        let Created::New(version) = created else { panic!("{name} was there") };
+        versions.push(version);
+    }
+
+    let disk = HungDisk::of(&store);
+    abandon(store.take(&key("taken"))).await;
+    abandon(store.create(&key("created"), new(), SOON)).await;
+    abandon(store.swap(&key("swapped"), versions[1], new(), SOON, Reach::OneServer)).await;
+    abandon(store.swap(&key("ended"), versions[2], new(), SOON, Reach::TwoServers)).await;
+    abandon(store.delete(&key("deleted"))).await;
+    abandon(store.put(&key("put"), new(), SOON)).await;
+    abandon(store.append("log", new(), SOON)).await;
+    drop(disk);
+    // Comes after all of them.
+    store.put(&key("last"), new(), SOON).await.unwrap();
+
+    let value = async |name| store.read(&key(name)).await.unwrap().map(|record| record.value);
+    assert_eq!(value("taken").await.as_deref(), Some("old"));
+    assert_eq!(value("created").await, None);
+    assert_eq!(value("swapped").await.as_deref(), Some("old"));
+    assert_eq!(value("ended").await.as_deref(), Some("new"));
+    assert_eq!(value("deleted").await, None);
+    assert_eq!(value("put").await.as_deref(), Some("new"));
+    let Followed::New(entries, _) = store.follow("log", Cursor::START).await.unwrap() else {
+        panic!("lost");
+    };
+    assert_eq!(entries, ["new"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_do_not_pile_up_before_a_disk_that_hangs() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let store = open(&dir, &clock);
+    let disk = HungDisk::of(&store);
+    let k = key("k");
+    let put = || store.put(&k, "v".to_owned(), SOON);
+
+    let mut queued = 0;
+    let refused = loop {
+        let asked = tokio::time::Instant::now();
+        tokio::select! {
+            biased;
+            answer = put() => break (answer, asked.elapsed()),
+            () = std::future::ready(()) => queued += 1,
+        }
+    };
+    drop(disk);
+
+    assert_eq!(refused, (Err(StoreFault), Duration::ZERO));
+    // Those that the writer holds already are no longer in the queue.
+    assert!((MOST_WAITING..=2 * MOST_WAITING).contains(&queued), "{queued}");
+    let begun = Instant::now();
+    while put().await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it does not recover");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_may_take_longer_than_a_request_may() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let store = open(&dir, &clock);
+    let disk = HungDisk::of(&store);
+    let mut list = store.list("k");
+    let mut read = Box::pin(async { store.read(&key("k")).await });
+    tokio::select! {
+        biased;
+        listed = &mut list => panic!("{listed:?}"),
+        read = &mut read => panic!("{read:?}"),
+        () = std::future::ready(()) => {}
+    }
+
+    tokio::time::advance(DEADLINE + Duration::from_millis(1)).await;
+    assert_eq!(read.await, Err(StoreFault));
+    tokio::time::advance(LIST_DEADLINE.saturating_sub(2 * DEADLINE)).await;
+    tokio::select! {
+        biased;
+        listed = &mut list => panic!("{listed:?}"),
+        () = std::future::ready(()) => {}
+    }
+    drop(disk);
+
+    assert_eq!(list.await, Ok(Vec::new()));
 }
