@@ -30,7 +30,8 @@ pub enum AudienceClaim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedClaim {
     pub name: String,
-    /// `*` is any value; `{client_id}` in it stands for the client's id.
+    /// `*` is any value; `{client_id}` in it stands for the client's id, `{client_id|lower}` for the same in lower
+    /// case.
     pub value: String,
 }
 
@@ -57,12 +58,40 @@ impl ExpectedClaim {
     /// Is `value` what is expected in a token of `client`?
     pub fn is(&self, value: Option<&str>, client: Option<&str>) -> bool {
         let Some(value) = value else { return false };
-        if !self.value.contains(CLIENT_ID) {
+        let named = [CLIENT_ID, CLIENT_ID_LOWER].iter().any(|name| self.value.contains(name));
+        if !named {
             return self.value == ANY || self.value == value;
         }
-        client.is_some_and(|client| self.value.replace(CLIENT_ID, client) == value)
+        client.is_some_and(|client| {
+            let lower = self.value.replace(CLIENT_ID_LOWER, &client.to_lowercase());
+            lower.replace(CLIENT_ID, client) == value
+        })
     }
 }
 
 const ANY: &str = "*";
 const CLIENT_ID: &str = "{client_id}";
+/// Where the IdP makes a name of it.
+const CLIENT_ID_LOWER: &str = "{client_id|lower}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_may_be_made_of_the_clients_id() {
+        for (expected, said, is_it) in [
+            ("app", "app", true),
+            ("app", "App", false),
+            ("*", "whatever", true),
+            ("{client_id}", "Yearly", true),
+            ("{client_id}", "yearly", false),
+            ("service-account-{client_id|lower}", "service-account-yearly", true),
+            ("service-account-{client_id|lower}", "service-account-Yearly", false),
+        ] {
+            let expected = ExpectedClaim { name: "x".to_owned(), value: expected.to_owned() };
+            assert_eq!(expected.is(Some(said), Some("Yearly")), is_it, "{expected:?} {said}");
+            assert!(!expected.is(None, Some("Yearly")));
+        }
+    }
+}

@@ -69,6 +69,10 @@ impl<'a> Jws<'a> {
         let [header, payload, _] = [decoded(header)?, decoded(payload)?, decoded(signature)?];
         let header: Header =
             serde_json::from_slice(&header).map_err(|error| NotSigned::Header(brief(&error)))?;
+        // Before anybody is asked for keys.
+        if !key_set::ALGORITHMS.contains(&header.alg.as_str()) {
+            return Err(NotSigned::Algorithm);
+        }
         if header.crit {
             return Err(NotSigned::Critical);
         }
@@ -98,9 +102,6 @@ impl<'a> Jws<'a> {
 
     /// What was signed by one of `keys`, with an algorithm that is meant for that key.
     pub fn verified_with(self, keys: &KeySet) -> Result<Vec<u8>, NotSigned> {
-        if !key_set::ALGORITHMS.contains(&self.header.alg.as_str()) {
-            return Err(NotSigned::Algorithm);
-        }
         let kid = self.header.kid.as_deref();
         if kid.is_some_and(|kid| kid.len() > LONGEST_ID) {
             return Err(NotSigned::KeyId);

@@ -20,9 +20,10 @@ export async function makeSealingKey({ folder }) {
 
 /**
  * Start the doorman of `plan` in front of `upstream`. `under` is a command that runs it, such as valgrind;
- * `registration` and `declared` (the clients) are stanzas of its configuration, `env` variables that it finds
- * besides PATH. `state` is `memory`, `dir`, or a Redis that runs (redis.mjs). `tokens` is the rest of that stanza;
- * `idp.settings`, if there are any, that of the stanza about the IdP.
+ * `registration`, `declared` (the clients) and `machines` are stanzas of its configuration, `access` the entries
+ * besides one for people; `env` are variables that it finds besides PATH. `state` is `memory`, `dir`, or a Redis that
+ * runs (redis.mjs). `tokens` is the rest of that stanza; `idp.settings`, if there are any, that of the stanza about
+ * the IdP.
  * Ready when its health listener says so. Once it is stopped or killed, it can be `startAgain`.
  */
 export async function startDoorman({
@@ -39,6 +40,8 @@ export async function startDoorman({
   under = [],
   registration = {},
   declared = [],
+  access = [],
+  machines,
   env = {},
 }) {
   const name = `doorman-${plan.port}`;
@@ -55,8 +58,7 @@ resources:
   - url: ${plan.resource}
     name: Everything
     upstream: ${upstream}
-    access:
-      - groups: [mcp-users]
+    access: ${JSON.stringify([{ groups: ['mcp-users'] }, ...access])}
     scopes: [${scopes}]
 idp: ${JSON.stringify(idpStanza(idp, secret))}
 sealing_keys:
@@ -65,6 +67,7 @@ tokens: ${JSON.stringify({ access_ttl: accessTtl, ...tokens })}
 registration: ${JSON.stringify(registration)}
 clients: ${JSON.stringify(declared)}
 state: ${JSON.stringify(stateStanza(state, `${folder}/${name}.state`))}
+${machines ? `machines: ${JSON.stringify(machines)}` : ''}
 `,
   );
 
@@ -100,4 +103,5 @@ function stateStanza(state, dir) {
   return state === 'dir' ? { dir } : { redis: { address: state.address } };
 }
 
-const OIDC = { preset: 'oidc', scopes: ['openid', 'profile', 'email', 'groups'], groups_claim: 'groups' };
+/** What is said of the IdP, unless it brings `settings`. */
+export const OIDC = { preset: 'oidc', scopes: ['openid', 'profile', 'email', 'groups'], groups_claim: 'groups' };

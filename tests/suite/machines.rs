@@ -100,7 +100,7 @@ async fn a_person_does_not_come_in_by_the_door_for_machines() {
 async fn the_marks_of_a_machine_are_data() {
     let mark =
         |name: &str, value: &str| ExpectedClaim { name: name.to_owned(), value: value.to_owned() };
-    let marks = vec![mark("idtyp", "app"), mark("user", "service-account-{client_id}")];
+    let marks = vec![mark("idtyp", "app"), mark("user", "service-account-{client_id|lower}")];
     let doorman = builder().await.access_tokens(|own| own.machine = marks).start().await;
     let token = || machine(&doorman, "nightly").claim("sub", "5f0c");
     for (token, status) in [

@@ -240,7 +240,7 @@ fn read_access_tokens(stanza: &mut Stanza, reading: &mut Reading) -> RawAccessTo
         ),
         machine: stanza.require(
             "machine_token_claims",
-            "Claims that tell an access token of a machine from a person's, with their values; {client_id} in one stands for the client's id. (preset)",
+            "Claims that tell an access token of a machine from a person's, with their values; {client_id} in one stands for the client's id, {client_id|lower} for the same in lower case. (preset)",
             values::PAIRS,
             reading,
         ),

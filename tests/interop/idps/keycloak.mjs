@@ -119,6 +119,50 @@ async function openRealm({ origin, admin, redirectUris, realm, client, settings 
     signOut: async (person) => here('POST', `/users/${await idOf(person)}/logout`),
     /** How many sessions they have at browsers. */
     sessions: async (person) => (await here('GET', `/users/${await idOf(person)}/sessions`)).length,
+    /**
+     * Let MCP clients of this machine register themselves, and ask with the scope TOOLS for tokens for `resource`. Of
+     * the realm's scopes a client has those alone that it named when it registered: what all need must be in these.
+     */
+    async letClientsRegister({ resource }) {
+      const protocolMappers = [GROUPS, audienceOf(resource)];
+      await here('POST', '/client-scopes', { name: TOOLS, protocol: 'openid-connect', protocolMappers });
+      const { id } = (await here('GET', '/client-scopes')).find(({ name }) => name === TOOLS);
+      await here('PUT', `/default-optional-client-scopes/${id}`);
+      const policies = await here('GET', `/components?type=${POLICY}`);
+      const hosts = policies.find(({ providerId }) => providerId === 'trusted-hosts');
+      const config = { ...hosts.config, 'trusted-hosts': ['127.0.0.1'] };
+      await here('PUT', `/components/${hosts.id}`, { ...hosts, config });
+    },
+    /** A client of the company's own, whose tokens are for `audience` too: how it gets them. */
+    async addClient({ id, audience, scopes = [], attributes = {} }) {
+      const secret = random();
+      await here('POST', '/clients', {
+        clientId: id,
+        secret,
+        standardFlowEnabled: false,
+        serviceAccountsEnabled: true,
+        directAccessGrantsEnabled: true,
+        defaultClientScopes: ['basic', 'profile', 'email', 'service_account', ...scopes],
+        protocolMappers: audience ? [GROUPS, audienceOf(audience)] : [GROUPS],
+        attributes,
+      });
+      const ask = async (form) => {
+        const response = await fetch(`${issuer}/protocol/openid-connect/token`, {
+          method: 'POST',
+          headers: { authorization: `Basic ${btoa(`${id}:${secret}`)}` },
+          body: new URLSearchParams(form),
+        });
+        const answer = await response.json();
+        assert.equal(response.status, 200, JSON.stringify(answer));
+        return answer;
+      };
+      return {
+        /** RFC 6749 §4.4 */
+        forItself: () => ask({ grant_type: 'client_credentials' }),
+        forPerson: ({ login, password }) =>
+          ask({ grant_type: 'password', username: login, password, scope: 'openid' }),
+      };
+    },
     /** How often this happened. */
     events: async (type) => (await here('GET', `/events?max=1000&type=${type}`)).length,
     /** Sign with a new key, and say so from now on. Returns how to have the old ones forgotten. */
@@ -149,6 +193,12 @@ class PersonAtKeycloak extends Person {
     this.#account = account;
     this.#origin = origin;
     this.browser.takesSecureCookiesFrom.add(origin);
+  }
+
+  /** Where the page is Keycloak's own, that asks for consent too. */
+  async signIn(page) {
+    if (page.origin !== this.#origin) return super.signIn(page);
+    return this.browser.submit(await this.logIn(await this.open(page)), ['accept', '']);
   }
 
   logIn(form, { password = this.#account.password } = {}) {
@@ -201,6 +251,16 @@ function asUser({ login, password, claims }) {
   };
 }
 
+/** In ID tokens too, which is not usual: then the audience is not what tells them from access tokens. */
+function audienceOf(audience) {
+  return {
+    name: `audience ${audience}`,
+    protocol: 'openid-connect',
+    protocolMapper: 'oidc-audience-mapper',
+    config: { 'included.custom.audience': audience, 'access.token.claim': 'true', 'id.token.claim': 'true' },
+  };
+}
+
 function optionsFor(port) {
   return [
     '--http-enabled=true',
@@ -229,15 +289,18 @@ function random() {
 
 /** A group that nobody is in at first, and that opens nothing. */
 export const EXTRA = 'on-call';
+/** What MCP clients ask for. */
+export const TOOLS = 'mcp:tools';
 const ADMIN = 'admin';
 const INTRANET = 'intranet';
 // Nobody listens there: the browser stops before it.
 const NOBODY = 'http://127.0.0.1:1/';
 const PEOPLE = [ALICE, BOB];
+const POLICY = 'org.keycloak.services.clientregistration.policy.ClientRegistrationPolicy';
 // As the admin console makes it, but for the full path: names of groups without a slash.
 const GROUPS = {
   name: 'groups',
   protocol: 'openid-connect',
   protocolMapper: 'oidc-group-membership-mapper',
-  config: { 'claim.name': 'groups', 'full.path': 'false', 'id.token.claim': 'true' },
+  config: { 'claim.name': 'groups', 'full.path': 'false', 'id.token.claim': 'true', 'access.token.claim': 'true' },
 };

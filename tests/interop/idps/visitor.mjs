@@ -30,19 +30,15 @@ export class Visitor {
   }
 
   /** Open a session at the MCP server: the status of the answer. */
-  async call() {
-    const params = { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'visitor', version: '1' } };
-    const response = await fetch(this.#resource, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${this.tokens.access_token}`,
-        'content-type': 'application/json',
-        accept: 'application/json, text/event-stream',
-      },
-      body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params }),
-    });
-    await response.text();
-    return response.status;
+  call() {
+    return openSession(this.#resource, this.tokens.access_token);
+  }
+
+  /** Have the SDK call a tool: the text that it answered. */
+  async callTool(name, input) {
+    const mcp = await this.#client.connect(this.#resource);
+    const { content } = await this.#client.callTool(mcp, { name, arguments: input });
+    return content[0].text;
   }
 
   /** Refresh once: undefined if that went well, else the error that was answered. */
@@ -93,4 +89,20 @@ export class Visitor {
     const { client_id: client } = this.#client.provider.clientInformation();
     return fetch(url, { method: 'POST', body: new URLSearchParams({ ...form, client_id: client }) });
   }
+}
+
+/** Open a session at the MCP server with this token: the status of the answer. */
+export async function openSession(resource, token) {
+  const params = { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'visitor', version: '1' } };
+  const response = await fetch(resource, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${token}`,
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+    },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params }),
+  });
+  await response.text();
+  return response.status;
 }
