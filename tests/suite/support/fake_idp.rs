@@ -599,7 +599,10 @@ fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Byte
         Conduct::WrongIssParameter => query.append_pair("iss", "https://other-idp.example"),
         Conduct::NoIssParameter => &mut query,
         _ if !quirks.sends_issuer => &mut query,
-        _ => query.append_pair("iss", &idp.issuer),
+        _ => match quirks.path_beside_code {
+            Some(path) => query.append_pair("iss", &format!("{}{path}", idp.origin)),
+            None => query.append_pair("iss", &idp.issuer),
+        },
     };
     let refusal = match state.conduct {
         Conduct::AccessDenied => Some(("access_denied", "canary-idp-description")),
