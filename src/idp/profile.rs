@@ -77,6 +77,10 @@ pub struct Endpoints {
     pub token: Option<Url>,
     pub userinfo: Option<Url>,
     pub revocation: Option<Url>,
+    /// RFC 7662
+    pub introspection: Option<Url>,
+    /// Of no standard, and so in no metadata.
+    pub tokeninfo: Option<Url>,
     /// A JWK Set.
     pub keys: Option<Url>,
 }

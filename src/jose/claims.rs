@@ -20,6 +20,12 @@ pub enum ClaimsFault {
     Missing(&'static str),
 }
 
+impl From<Map<String, Value>> for Claims {
+    fn from(claims: Map<String, Value>) -> Self {
+        Self(claims)
+    }
+}
+
 impl Claims {
     pub fn parse(payload: &[u8]) -> Result<Self, ClaimsFault> {
         match json::parse(payload).map_err(ClaimsFault::Form)? {

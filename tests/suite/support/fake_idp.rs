@@ -32,6 +32,7 @@ use tokio::sync::watch;
 use url::form_urlencoded;
 
 use crate::support::idp_quirks::{Quirks, Refresh, Reply, Visit};
+use crate::support::introspection::{self, Introspection};
 use crate::support::{hash_text, random_text, soon};
 
 /// Our client at the IdP.
@@ -198,6 +199,7 @@ struct Inner {
     discovery: watch::Sender<Discovery>,
     are_refreshes_held: watch::Sender<bool>,
     are_keys_held: watch::Sender<bool>,
+    introspection: Introspection,
     /// Connections that came while it was down.
     in_vain: AtomicUsize,
 }
@@ -269,6 +271,7 @@ impl FakeIdp {
             discovery: watch::Sender::new(Discovery::Answered),
             are_refreshes_held: watch::Sender::new(false),
             are_keys_held: watch::Sender::new(false),
+            introspection: Introspection::new(),
             in_vain: AtomicUsize::new(0),
         };
         let inner = Arc::new(inner);
@@ -371,6 +374,11 @@ impl FakeIdp {
         }
     }
 
+    /// What it says of tokens that only it can read.
+    pub fn introspection(&self) -> &Introspection {
+        &self.inner.introspection
+    }
+
     /// What was asked of `path` so far.
     pub fn asked(&self, path: &str) -> Vec<Asked> {
         let asked = self.inner.asked.borrow();
@@ -468,6 +476,22 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
             idp.bent(&path, answer).await
         }
         ("POST", "/revoke") => Ok(revoke(&idp, &head.headers, &parameters)),
+        ("POST", "/introspect") if !is_our_client(&head.headers, &parameters) => {
+            Ok(json_answer(401, &json!({ "error": "invalid_client" })))
+        }
+        ("POST", "/introspect") => {
+            let of = parameters["token"].as_str();
+            let (status, text) = idp.introspection.answer(of, introspection::inactive()).await;
+            Ok(Response::builder().status(status).body(Full::from(text)).unwrap())
+        }
+        ("GET", "/tokeninfo") => {
+            let bearer = head.headers.get("authorization").map(|value| value.to_str().unwrap());
+            let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
+            let of = bearer.or(parameters.get("access_token").map(String::as_str)).unwrap();
+            let refusal = (400, json!({ "error": "invalid_token" }));
+            let (status, text) = idp.introspection.answer(of, refusal).await;
+            Ok(Response::builder().status(status).body(Full::from(text)).unwrap())
+        }
         ("POST", "/token") => {
             let answer = token(&idp, &head.headers, &parameters)?;
             if parameters["grant_type"] == "refresh_token" {
@@ -544,6 +568,7 @@ fn discovery(idp: &Inner) -> Value {
         "token_endpoint": format!("{origin}/token"),
         "userinfo_endpoint": format!("{origin}/userinfo"),
         "revocation_endpoint": format!("{origin}/revoke"),
+        "introspection_endpoint": format!("{origin}/introspect"),
         "jwks_uri": format!("{origin}/jwks"),
         "response_types_supported": ["code"],
         "subject_types_supported": ["public"],
