@@ -33,7 +33,7 @@ pub async fn find_idp(idp: Arc<Idp>) {
 pub async fn look_as_clients_do(idp: Option<Arc<Idp>>, audiences: Vec<String>) {
     let Some(idp) = idp else { return };
     // Nothing can be said of an IdP that is away; who finds it tells when it is here.
-    while idp.known_keys().is_none() {
+    while !idp.is_found() {
         sleep(Duration::from_secs(1)).await;
     }
     let obstacles = idp.obstacles(&audiences).await;

@@ -76,7 +76,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
             IssuedBy::Idp => People::Accepted,
             IssuedBy::Doorman => People::Refused,
         };
-        verifier.with_jwts_of(Arc::clone(&idp), people, config.machines.clone())
+        verifier.with_tokens_of(&idp, people, config.machines.clone())
     } else {
         verifier
     };

@@ -22,7 +22,7 @@ use crate::browser::memory::Memory;
 use crate::browser::person::{LastPerson, PersonDigest};
 use crate::grants::{CODE_LIFETIME, CreateFault, NewGrant};
 use crate::idp::login::LoginFor;
-use crate::idp::{Discovered, Identity, LoggedIn, LoginFault};
+use crate::idp::{Discovered, Identity, IdpSettings, LoggedIn, LoginFault};
 use crate::pages::{ConsentPage, readable};
 use crate::policy::Resource;
 use crate::secret;
@@ -173,7 +173,7 @@ async fn finish(
     arrival: Arrival,
 ) -> Result<Response, Fault> {
     let discovered = server.idp.discovered().await.map_err(LoginFault::from)?;
-    let code = code_from(server.idp.issuer(), &discovered, form)?;
+    let code = code_from(server.idp.settings(), &discovered, form)?;
     once(server, login, arrival).await?;
     let logged_in = server.idp.exchange(code, login.secret()).await?;
     let resource = admitted(server, login.request(), &logged_in)?;
@@ -254,11 +254,15 @@ async fn ask_again(
     Ok(response)
 }
 
-fn code_from<'a>(issuer: &str, discovered: &Discovered, form: &'a Form) -> Result<&'a str, Fault> {
+fn code_from<'a>(
+    idp: &IdpSettings,
+    discovered: &Discovered,
+    form: &'a Form,
+) -> Result<&'a str, Fault> {
     // RFC 9207 §2.4: an answer that says who it is from must be from the IdP, and an IdP that promised
-    // to say so does.
+    // to say so does. One of several tenants may name itself or the person's tenant.
     match form.one("iss").map_err(|_| Fault::NoIssuer)? {
-        Some(other) if other != issuer => {
+        Some(other) if other != idp.issuer && !idp.is_issuer(other) => {
             return Err(Fault::AnotherIssuer(other.chars().take(200).collect()));
         }
         None if discovered.sends_issuer => return Err(Fault::NoIssuer),

@@ -202,7 +202,7 @@ impl Grants {
             };
             let grant = Grant { generations, ..self.told_by_idp(row, answer) };
             match self.swap(&grant, current.version).await {
-                Ok(Swap::Done(_)) => return self.if_time_is_left(grant),
+                Ok(Swap::Done(_)) => return self.if_time_is_left(grant, &answer.verdict).await,
                 Ok(Swap::Lost) => {}
                 // Nothing new would be lost.
                 Err(fault) if answer.refresh_token.is_none() => return Err(fault.into()),
@@ -217,7 +217,9 @@ impl Grants {
             }
             match self.read(grant.id).await {
                 // A write of ours whose outcome was unknown was done after all.
-                Ok(Some(read)) if read.grant == grant => return self.if_time_is_left(grant),
+                Ok(Some(read)) if read.grant == grant => {
+                    return self.if_time_is_left(grant, &answer.verdict).await;
+                }
                 Ok(Some(read)) => current = read,
                 Ok(None) => return Err(AdvanceFault::Ended),
                 Err(StoreFault) => {}
@@ -248,12 +250,19 @@ impl Grants {
     }
 
     /// An IdP that has been silent for too long vouches for nobody, but that ends no grant: the client keeps
-    /// its token and comes back.
-    fn if_time_is_left(&self, grant: Grant) -> Rechecked {
-        if self.access_time(&grant).told.is_zero() {
+    /// its token and comes back. One that is there and still refuses will not say anything else: the client
+    /// would come back for ever.
+    async fn if_time_is_left(&self, grant: Grant, verdict: &Verdict) -> Rechecked {
+        if !self.access_time(&grant).told.is_zero() {
+            return Ok(Some(grant));
+        }
+        if !verdict.is_unclear_refusal() {
             return Err(AdvanceFault::Unvouched);
         }
-        Ok(Some(grant))
+        let (id, issuer) = (grant.id, self.on.idp.issuer());
+        tracing::info!(grant_id = %id, idp = issuer, "the IdP has not vouched for the person for too long and refuses to, grant ended");
+        self.end(id).await?;
+        Err(AdvanceFault::Ended)
     }
 }
 
@@ -409,6 +418,36 @@ mod tests {
         assert_eq!(given, Err(AdvanceFault::Ended));
         let ended = read(&grants).await.grant;
         assert_eq!((ended.state, ended.vouch.refresh_token), (GrantState::Ended, None));
+    }
+
+    /// Which errors of an IdP that is there end a grant when the grace is over, and not a moment before.
+    #[tokio::test]
+    async fn a_refusal_that_is_not_clear_ends_the_grant_after_the_grace() {
+        for (status, body, hours, expected) in [
+            (400, r#"{"error":"invalid_request"}"#, 12, None),
+            (400, r#"{"error":"invalid_request"}"#, 14, Some(AdvanceFault::Ended)),
+            (403, r#"{"error":"access_denied"}"#, 14, Some(AdvanceFault::Ended)),
+            (200, r#"{"error":"bad_token"}"#, 14, Some(AdvanceFault::Ended)),
+            (401, r#"{"error":"invalid_client"}"#, 14, Some(AdvanceFault::Unvouched)),
+            (400, r#"{"error":"unauthorized_client"}"#, 14, Some(AdvanceFault::Unvouched)),
+            (400, r#"{"error":"invalid_scope"}"#, 14, Some(AdvanceFault::Unvouched)),
+            (429, r#"{"error":"invalid_request"}"#, 14, Some(AdvanceFault::Unvouched)),
+            (503, r#"{"error":"invalid_request"}"#, 14, Some(AdvanceFault::Unvouched)),
+            (400, "<html>Bad Request</html>", 14, Some(AdvanceFault::Unvouched)),
+            (404, "", 14, Some(AdvanceFault::Unvouched)),
+        ] {
+            let SetUp { grants, clock, .. } = SetUp::live("T1").await;
+            clock.advance(Duration::from_hours(hours));
+            let firm = FirmIdp::saying(status, body, &clock).await;
+
+            let current = read(&grants).await;
+            let given = grants.asking(&firm).advance(current, 1).await;
+
+            assert_eq!(given.err(), expected, "{status} {body} after {hours} h");
+            let ended = expected == Some(AdvanceFault::Ended);
+            let state = if ended { GrantState::Ended } else { GrantState::Live };
+            assert_eq!(read(&grants).await.grant.state, state, "{status} {body}");
+        }
     }
 
     #[tokio::test]

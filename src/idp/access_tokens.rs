@@ -1,8 +1,13 @@
 //! How the IdP's own access tokens look, where clients bring them: data, mostly of the preset.
 
+use std::time::Duration;
+
 /// The axes on which IdPs differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessTokenProfile {
+    pub validation: Validation,
+    /// How long a word of the IdP's about a token holds, where it is asked.
+    pub introspection_ttl: Duration,
     /// What the header's `typ` may be: lower case, without `application/`. A header without one counts as
     /// `jwt` (RFC 7519 §5.1).
     pub types: Vec<String>,
@@ -15,6 +20,47 @@ pub struct AccessTokenProfile {
     pub person: Vec<ExpectedClaim>,
     /// What every token has that was issued to a machine for itself, and no person's has.
     pub machine: Vec<ExpectedClaim>,
+}
+
+/// Who can tell what a token is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validation {
+    /// Whoever has the IdP's keys. What is no JWT is nothing.
+    Jwt,
+    /// Of a JWT, likewise; of anything else, the IdP.
+    JwtOrIntrospection,
+    /// The IdP, which is asked (RFC 7662), whatever a token looks like.
+    Introspection,
+    /// The IdP, at an endpoint of its own kind that names the application a token is of. It gets the token as
+    /// its bearer.
+    Tokeninfo,
+    /// The same, with the token in the query.
+    TokeninfoQuery,
+}
+
+impl Validation {
+    /// Whether JWTs are judged by the IdP's keys.
+    pub fn takes_jwts(self) -> bool {
+        match self {
+            Self::Jwt | Self::JwtOrIntrospection => true,
+            Self::Introspection | Self::Tokeninfo | Self::TokeninfoQuery => false,
+        }
+    }
+
+    /// Whether tokens are introspected (RFC 7662).
+    pub fn introspects(self) -> bool {
+        match self {
+            Self::JwtOrIntrospection | Self::Introspection => true,
+            Self::Jwt | Self::Tokeninfo | Self::TokeninfoQuery => false,
+        }
+    }
+
+    pub fn is_tokeninfo(self) -> bool {
+        match self {
+            Self::Tokeninfo | Self::TokeninfoQuery => true,
+            Self::Jwt | Self::JwtOrIntrospection | Self::Introspection => false,
+        }
+    }
 }
 
 /// What says for whom a token is.
@@ -40,6 +86,8 @@ impl AccessTokenProfile {
     pub fn standard() -> Self {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         Self {
+            validation: Validation::Jwt,
+            introspection_ttl: Duration::from_secs(30),
             types: texts(&["at+jwt"]),
             audience: AudienceClaim::Audience,
             scopes: texts(&["scope"]),

@@ -21,6 +21,8 @@ pub struct Discovered {
     pub userinfo_endpoint: Option<Url>,
     /// RFC 8414 §2. `None` if there is none, or none that may be used.
     pub revocation_endpoint: Option<Url>,
+    /// RFC 8414 §2, likewise.
+    pub introspection_endpoint: Option<Url>,
     /// What it signs ID tokens with. `None` if it signs none.
     pub signing_keys: Option<KeySet>,
     /// Whether its authorization responses carry `iss` (RFC 9207 §3).
@@ -76,6 +78,7 @@ struct Document {
     token_endpoint: Value,
     userinfo_endpoint: Value,
     revocation_endpoint: Value,
+    introspection_endpoint: Value,
     jwks_uri: Value,
     authorization_response_iss_parameter_supported: Value,
 }
@@ -91,7 +94,8 @@ pub async fn ask(
         None => Document::default(),
     };
     let allow_http = settings.issuer.starts_with("http://");
-    let Endpoints { authorization, token, userinfo, revocation, keys } = &settings.endpoints;
+    let Endpoints { authorization, token, userinfo, revocation, introspection, keys, tokeninfo: _ } =
+        &settings.endpoints;
     let endpoint = |configured: &Option<Url>, said: &Value, name| match configured {
         Some(url) => Ok(url.clone()),
         None => secure(said, name, allow_http),
@@ -111,11 +115,14 @@ pub async fn ask(
     let authorization =
         endpoint(authorization, &document.authorization_endpoint, "authorization_endpoint")?;
     let revocation = endpoint(revocation, &document.revocation_endpoint, "revocation_endpoint");
+    let introspection =
+        endpoint(introspection, &document.introspection_endpoint, "introspection_endpoint");
     Ok(Discovered {
         authorization_endpoint: authorization,
         token_endpoint: endpoint(token, &document.token_endpoint, "token_endpoint")?,
         userinfo_endpoint,
         revocation_endpoint: revocation.ok(),
+        introspection_endpoint: introspection.ok(),
         signing_keys,
         sends_issuer: document.authorization_response_iss_parameter_supported == true,
         at: now,

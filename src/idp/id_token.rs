@@ -77,9 +77,7 @@ impl Idp {
         if let Some(tenants) = &settings.tenants {
             return check_tenant(tenants, issuer, claims);
         }
-        let is_known = issuer == settings.issuer
-            || settings.issuer_spellings.iter().any(|other| other == issuer);
-        if is_known { Ok(()) } else { Err(bad("its iss is not idp.issuer")) }
+        if settings.is_issuer(issuer) { Ok(()) } else { Err(bad("its iss is not idp.issuer")) }
     }
 
     /// 3 to 5: with several audiences we must be the party that the token was made for, and whoever is named

@@ -40,7 +40,7 @@ pub enum LogoutFault {
     NotSigned(#[from] NotSigned),
     #[error("its claims can't be read: {0}")]
     Claims(String),
-    #[error("its iss is not idp.issuer")]
+    #[error("its iss is not idp.issuer, nor another that idp: names")]
     AnotherIssuer,
     #[error("its aud does not name idp.client_id")]
     Audience,
@@ -92,7 +92,7 @@ impl Idp {
     fn judge(&self, payload: &[u8]) -> Result<LogoutToken, LogoutFault> {
         let claims: Claims =
             serde_json::from_slice(payload).map_err(|error| LogoutFault::Claims(brief(&error)))?;
-        if claims.iss != self.settings.issuer {
+        if !self.settings.is_issuer(&claims.iss) {
             return Err(LogoutFault::AnotherIssuer);
         }
         if !names(&claims.aud, &self.settings.client_id) {

@@ -1,11 +1,13 @@
 //! The client of the IdP: sends the person to log in and learns who they are.
 
 pub mod access_tokens;
+mod breaker;
 mod claims;
 pub mod discovery;
 pub mod exchange;
 mod id_token;
 pub mod identity;
+pub mod introspection;
 pub mod keys;
 pub mod login;
 pub mod logout_token;
@@ -28,7 +30,7 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::clock::Clock;
 use crate::outbound::IdpConnection;
 
-pub use access_tokens::{AccessTokenProfile, AudienceClaim, ExpectedClaim};
+pub use access_tokens::{AccessTokenProfile, AudienceClaim, ExpectedClaim, Validation};
 pub use discovery::{Discovered, DiscoveryFault};
 pub use exchange::LoggedIn;
 pub use identity::Identity;
@@ -58,6 +60,7 @@ pub struct Idp {
     silent_until: AtomicU64,
     /// Held by each that asks about a person again.
     rechecks: Semaphore,
+    introspection: introspection::Introspection,
 }
 
 impl Idp {
@@ -80,6 +83,7 @@ impl Idp {
             refresh_from: AtomicU64::new(0),
             silent_until: AtomicU64::new(0),
             rechecks: Semaphore::new(recheck::MOST_RECHECKS),
+            introspection: introspection::Introspection::new(),
         }
     }
 
@@ -94,6 +98,11 @@ impl Idp {
     /// Whether one refresh token can be revoked there without ending others.
     pub fn revokes_single_tokens(&self) -> bool {
         self.settings.revocable_refresh_tokens
+    }
+
+    /// Whether it has said what it can, and where.
+    pub fn is_found(&self) -> bool {
+        self.discovered.load().is_some()
     }
 
     /// Whether logging out of one session there ends the grants that began in it.

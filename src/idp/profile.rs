@@ -11,7 +11,7 @@ use crate::secret::Secret;
 pub struct IdpSettings {
     /// Compared byte for byte with what the IdP's metadata and ID tokens say (OIDC Discovery §4.3).
     pub issuer: String,
-    /// Other texts that ID tokens may have as `iss`.
+    /// Other texts that its tokens may have as `iss`.
     pub issuer_spellings: Vec<String>,
     /// `None` if every token has the same issuer.
     pub tenants: Option<Tenants>,
@@ -79,6 +79,10 @@ pub struct Endpoints {
     pub token: Option<Url>,
     pub userinfo: Option<Url>,
     pub revocation: Option<Url>,
+    /// RFC 7662
+    pub introspection: Option<Url>,
+    /// Of no standard, and so in no metadata.
+    pub tokeninfo: Option<Url>,
     /// A JWK Set.
     pub keys: Option<Url>,
 }
@@ -215,6 +219,17 @@ impl IdpSettings {
             revocable_refresh_tokens: false,
             logout_ends_connections: false,
             access_tokens: AccessTokenProfile::standard(),
+        }
+    }
+
+    /// Whether that is the `iss` of something the IdP signs or answers: its one issuer however it spells it,
+    /// or that of a tenant whose people may log in.
+    pub fn is_issuer(&self, text: &str) -> bool {
+        match &self.tenants {
+            Some(Tenants { template, allowed, .. }) => {
+                allowed.iter().any(|tenant| text == template.replace(TENANT, tenant))
+            }
+            None => text == self.issuer || self.issuer_spellings.iter().any(|other| other == text),
         }
     }
 

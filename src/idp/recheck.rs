@@ -38,6 +38,19 @@ pub enum Verdict {
     Silent,
 }
 
+impl Verdict {
+    /// Did the IdP answer, and refuse to go on with this token for a reason that is none of ours? Some have no
+    /// better word for a person who is gone than `invalid_request`. It may still mean that we asked wrongly.
+    pub fn is_unclear_refusal(&self) -> bool {
+        match self {
+            Self::Unknown(LoginFault::Refused { status, error }) => {
+                *status < 500 && *status != 429 && !NOT_ABOUT_THEM.contains(&error.as_str())
+            }
+            Self::Unknown(_) | Self::Vouched(_) | Self::Refused(_) | Self::Silent => false,
+        }
+    }
+}
+
 impl Idp {
     /// Does the IdP still vouch for the person whose login brought `refresh_token`?
     pub async fn recheck(self: &Arc<Self>, refresh_token: &Secret) -> Recheck {
@@ -162,6 +175,19 @@ fn is_no_answer(fault: &Unreachable) -> bool {
 /// The errors that speak of the person and not of us (RFC 6749 §5.2, OIDC Core §3.1.2.6).
 const REFUSALS: [&str; 4] =
     ["invalid_grant", "interaction_required", "login_required", "consent_required"];
+
+/// About us, about the IdP, or no error code at all: a page that stands in its way.
+const NOT_ABOUT_THEM: [&str; 9] = [
+    "",
+    "invalid_client",
+    "invalid_scope",
+    "server_error",
+    "slow_down",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unreadable",
+    "unsupported_grant_type",
+];
 
 /// No refresh token looks like it.
 const ACCESS_TOKEN: &str = "access token ";

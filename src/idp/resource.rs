@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::idp::Idp;
-use crate::idp::claims;
+use crate::jose::json;
 use crate::outbound::Unreachable;
 
 /// Why a resource did not tell. Completes "…: ".
@@ -93,7 +93,7 @@ impl Idp {
         if answer.status() != StatusCode::OK {
             return Err(ResourceFault::Status(answer.status().as_u16()));
         }
-        let body = claims::parse(answer.body()).map_err(ResourceFault::Garbled)?;
+        let body = json::parse(answer.body()).map_err(ResourceFault::Garbled)?;
         if body.get("error").is_some_and(|error| !error.is_null()) {
             return Err(ResourceFault::Error);
         }

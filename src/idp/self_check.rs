@@ -18,6 +18,10 @@ pub enum Obstacle {
     NoRegistration,
     #[error("its metadata has no S256 in code_challenge_methods_supported")]
     NoCodeChallenge,
+    #[error(
+        "its metadata has no introspection_endpoint, without which no token can be judged that is not a JWT"
+    )]
+    NoIntrospection,
     #[error("it lists the resources that it issues tokens for, and {0} is not among them")]
     UnknownResource(String),
 }
@@ -36,6 +40,9 @@ impl Obstacle {
             }
             Self::NoCodeChallenge => {
                 "switch on PKCE at the provider: MCP clients must not go on without, or set tokens.issued_by: doorman"
+            }
+            Self::NoIntrospection => {
+                "set idp.endpoints.introspection to where the provider has it, or idp.access_token_validation: jwt"
             }
             Self::UnknownResource(_) => {
                 "register the resource at the provider, or set resources[].audience to its name there"
@@ -73,6 +80,11 @@ impl Idp {
         let list = |name: &str| metadata.get(name).and_then(Value::as_array);
         if !list("code_challenge_methods_supported").is_some_and(|own| has(own, "S256")) {
             obstacles.push(Obstacle::NoCodeChallenge);
+        }
+        let says_where = self.settings.endpoints.introspection.is_some()
+            || metadata.get("introspection_endpoint").is_some_and(Value::is_string);
+        if self.settings.access_tokens.validation.introspects() && !says_where {
+            obstacles.push(Obstacle::NoIntrospection);
         }
         // RFC 9728 §4. Otherwise nothing tells for whom it would issue tokens.
         if let Some(known) = list("protected_resources") {

@@ -1,12 +1,8 @@
-//! What a signed text says, as names and values (RFC 7519 §4). A name that comes twice, at any depth, is
-//! refused: two readers could take each another one.
+//! What a signed text says, as names and values (RFC 7519 §4).
 
-use std::fmt;
+use serde_json::{Map, Value};
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
-
-use crate::jose::jws::brief;
+use crate::jose::json;
 
 /// Claims by name. Each is read as the type that it must have: another type is a fault, never as if the
 /// claim were not there.
@@ -24,11 +20,15 @@ pub enum ClaimsFault {
     Missing(&'static str),
 }
 
+impl From<Map<String, Value>> for Claims {
+    fn from(claims: Map<String, Value>) -> Self {
+        Self(claims)
+    }
+}
+
 impl Claims {
     pub fn parse(payload: &[u8]) -> Result<Self, ClaimsFault> {
-        let parsed: Unique =
-            serde_json::from_slice(payload).map_err(|error| ClaimsFault::Form(brief(&error)))?;
-        match parsed.0 {
+        match json::parse(payload).map_err(ClaimsFault::Form)? {
             Value::Object(claims) => Ok(Self(claims)),
             Value::Null
             | Value::Bool(_)
@@ -77,69 +77,6 @@ impl Claims {
                 value.as_u64().map(Some).ok_or_else(|| ClaimsFault::Type(name.to_owned()))
             }
         }
-    }
-}
-
-/// JSON in which no object has a name twice.
-struct Unique(Value);
-
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueVisitor).map(Self)
-    }
-}
-
-struct UniqueVisitor;
-
-impl<'de> Visitor<'de> for UniqueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        let number =
-            Number::from_f64(value).ok_or_else(|| E::custom("a number is out of range"))?;
-        Ok(Value::Number(number))
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(Unique(value)) = list.next_element()? {
-            values.push(value);
-        }
-        Ok(Value::Array(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some((name, Unique(value))) = entries.next_entry::<String, Unique>()? {
-            if map.insert(name, value).is_some() {
-                return Err(A::Error::custom("a name comes twice"));
-            }
-        }
-        Ok(Value::Object(map))
     }
 }
 

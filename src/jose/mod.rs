@@ -6,6 +6,7 @@
 
 pub mod claims;
 pub mod client_assertion;
+pub mod json;
 pub mod jws;
 pub mod key_set;
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub async fn admit(
                 fault = %fault,
                 whose_fault = match fault {
                     Unjudged::Store(_) => "store",
-                    Unjudged::Keys => "idp",
+                    Unjudged::Keys | Unjudged::Introspection => "idp",
                 },
                 "access token could not be judged",
             );

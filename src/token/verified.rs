@@ -8,12 +8,14 @@ use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
 use crate::grants::{GrantId, Grants, Revocations};
-use crate::idp::{Identity, Idp};
+use crate::idp::{Identity, Idp, Validation};
 use crate::oauth::{ClientDigest, Scopes};
 use crate::seal::KeyRing;
 use crate::store::StoreFault;
 use crate::token::cache::VerifiedCache;
+use crate::token::introspected::{BadIntrospection, IntrospectionVerifier};
 use crate::token::jwt::{BadJwt, JwtVerifier};
+use crate::token::rules::{BadClaims, Rules};
 use crate::token::sealed::{ACCESS_TOKEN, Holder};
 use crate::token::{Audience, Caller, MachineSettings, People};
 
@@ -47,6 +49,8 @@ pub enum Voucher {
     Ourselves,
     /// The IdP signed it, with one of the keys of this digest: when they change it is verified again.
     Keys([u8; 16]),
+    /// The IdP said so when it was asked, which it is again from `until`.
+    Answer { until: Timestamp },
 }
 
 /// The verified identity as header values. Bytes that can't stand in a header are percent-encoded.
@@ -75,6 +79,8 @@ pub enum Unjudged {
     Store(#[from] StoreFault),
     #[error("the IdP's keys, or the one that the token names, can't be had now")]
     Keys,
+    #[error("the IdP does not say now what it is worth")]
+    Introspection,
 }
 
 /// For the log alone.
@@ -82,6 +88,10 @@ pub enum Unjudged {
 pub enum BadToken {
     #[error(transparent)]
     Jwt(#[from] BadJwt),
+    #[error(transparent)]
+    Introspected(#[from] BadIntrospection),
+    #[error(transparent)]
+    Claims(#[from] BadClaims),
     #[error("it is not an access token of ours")]
     NotOurs,
     #[error("it is one of ours, and tokens are issued by the IdP (tokens.issued_by)")]
@@ -115,6 +125,8 @@ struct Accepts {
     /// Whether we issue any.
     ours: bool,
     jwts: Option<JwtVerifier>,
+    /// Those that the IdP is asked about: what is no JWT in form, or everything.
+    introspected: Option<IntrospectionVerifier>,
 }
 
 /// The form of a token says which verifier judges it. What that one says is final: no token is tried twice.
@@ -122,7 +134,8 @@ struct Accepts {
 enum Form<'a> {
     Ours(&'a str),
     Jwt(&'a str),
-    Neither,
+    Opaque(&'a str),
+    Unreadable,
 }
 
 impl Verifier {
@@ -133,20 +146,29 @@ impl Verifier {
         revocations: Arc<Revocations>,
         first_seen: mpsc::Sender<(GrantId, u32)>,
     ) -> Self {
-        let accepts = Accepts { ours: true, jwts: None };
+        let accepts = Accepts { ours: true, jwts: None, introspected: None };
         Self { accepts, ring, grants, revocations, cache: VerifiedCache::new(), first_seen }
     }
 
-    /// Take JWTs of `idp` too: of machines; of people only where we issue no tokens ourselves.
-    pub fn with_jwts_of(
+    /// Take tokens of `idp` too. Where we issue some ourselves, only JWTs, and only those of machines.
+    pub fn with_tokens_of(
         self,
-        idp: Arc<Idp>,
+        idp: &Arc<Idp>,
         people: People,
         machines: Option<MachineSettings>,
     ) -> Self {
         let ours = people == People::Refused;
-        let jwts = Some(JwtVerifier::new(idp, people, machines));
-        Self { accepts: Accepts { ours, jwts }, ..self }
+        let validation =
+            if ours { Validation::Jwt } else { idp.settings().access_tokens.validation };
+        let rules = Arc::new(Rules::new(idp.settings(), people, machines));
+        let jwts = || JwtVerifier::new(Arc::clone(idp), Arc::clone(&rules));
+        let introspected = || IntrospectionVerifier::new(Arc::clone(idp), Arc::clone(&rules));
+        let accepts = Accepts {
+            ours,
+            jwts: validation.takes_jwts().then(jwts),
+            introspected: (validation != Validation::Jwt).then(introspected),
+        };
+        Self { accepts, ..self }
     }
 
     /// Is `token` good for the resource of `audience` now?
@@ -159,8 +181,14 @@ impl Verifier {
         let facts = match Form::of(token) {
             Form::Ours(token) => self.ours(token, now).await?,
             // Boxed: waiting for keys is rare, and every request would hold room for it.
-            Form::Jwt(token) => Box::pin(self.jwt(token, audience, now)).await?,
-            Form::Neither => return Err(BadToken::NotOurs.into()),
+            Form::Jwt(token) if self.accepts.jwts.is_some() => {
+                Box::pin(self.jwt(token, audience, now)).await?
+            }
+            Form::Jwt(token) | Form::Opaque(token) => match &self.accepts.introspected {
+                Some(verifier) => Box::pin(verifier.verify(token, audience, now)).await?,
+                None => return Err(BadToken::NotOurs.into()),
+            },
+            Form::Unreadable => return Err(BadToken::NotOurs.into()),
         };
         if facts.expires <= now {
             return Err(BadToken::Expired.into());
@@ -253,7 +281,8 @@ impl<'a> Form<'a> {
         match std::str::from_utf8(token) {
             Ok(token) if token.starts_with(OURS) => Self::Ours(token),
             Ok(token) if token.split('.').take(4).count() == 3 => Self::Jwt(token),
-            Ok(_) | Err(_) => Self::Neither,
+            Ok(token) => Self::Opaque(token),
+            Err(_) => Self::Unreadable,
         }
     }
 }

@@ -76,11 +76,11 @@ describe('Canaille', { concurrency: 1 }, () => {
   });
 
   // Authlib, of which it is made, says `invalid_request` where others say `invalid_grant`. That reads as if doorman had
-  // asked wrongly, for which nobody is logged out at once.
+  // asked wrongly, for which nobody is logged out at once: the login ends with the grace.
   it('she is locked out there, and out when the grace is over', async () => {
     await house.idp.lock(ALICE);
 
-    const isOut = async () => (await visitor.call()) === 401 && (await visitor.refresh()) === 'temporarily_unavailable';
+    const isOut = async () => (await visitor.call()) === 401 && (await visitor.refresh()) === 'invalid_grant';
     await until('the client is out', isOut, { seconds: RECHECK_AFTER + RECHECK_GRACE + SLACK });
     assert.match(house.doorman.log(), /answered 400 \\"invalid_request\\"/);
   });

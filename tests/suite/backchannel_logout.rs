@@ -275,6 +275,33 @@ async fn what_idps_may_do_differently_counts() {
     }
 }
 
+/// A key set that can't be used, whenever it is asked for, leaves the last good one.
+#[tokio::test]
+async fn keys_that_come_garbled_stop_no_logout() {
+    let mut seen = 0;
+    for (status, text, told) in [
+        (200, r#"{"keys":[]}"#, "the IdP can't be used"),
+        (200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#, "the IdP can't be used"),
+        (200, "<html>Sign in</html>", "the IdP can't be used"),
+        (500, "", "the IdP does not answer"),
+    ] {
+        let doorman = start().await;
+        let login = doorman.log_in().await;
+        doorman.idp().publish_keys(status, text);
+        // Old enough to be asked for anew, which the next login does beside its way.
+        doorman.later(11 * MINUTE);
+        let mut bob = log_in_bob(&doorman).await;
+        doorman.log().line_with(told).await;
+
+        assert_done(&doorman.log_out(&of_alice(&doorman).signed()).await);
+
+        assert_is_out(&doorman, &login).await;
+        assert_goes_on(&doorman, &mut bob).await;
+        seen += 1;
+    }
+    assert_eq!(seen, 4);
+}
+
 /// No other token of the IdP's is one of these.
 #[tokio::test]
 async fn an_id_token_logs_nobody_out() {

@@ -117,6 +117,72 @@ async fn an_issuer_may_be_spelled_only_as_configured() {
     try_to_log_in(&doorman).await.landing().assert_error(&["server_error"]);
 }
 
+/// RFC 9207 §2.4: beside a code it may say what its tokens may.
+#[tokio::test]
+async fn an_answer_may_come_from_each_issuer_that_is_configured() {
+    let of_tenants = |path| Quirks {
+        path: "/all",
+        path_in_metadata: Some("/{tenantid}"),
+        path_beside_code: Some(path),
+        claims: |own| named(own, Some("ours"), "ours"),
+        ..Quirks::default()
+    };
+    let plain = |path| Quirks { path_beside_code: Some(path), ..Quirks::default() };
+    let spelled = "  issuer: ORIGIN\n  issuer_spellings: [ORIGIN/spelled]";
+    for (quirks, yaml, is_known) in [
+        (of_tenants("/ours"), TENANTS, true),
+        (of_tenants("/all"), TENANTS, true),
+        (of_tenants("/theirs"), TENANTS, false),
+        (of_tenants("/{tenantid}"), TENANTS, false),
+        (plain("/spelled"), spelled, true),
+        (plain(""), spelled, true),
+        (plain("/"), spelled, false),
+        (plain("/spelled"), "  issuer: ORIGIN", false),
+    ] {
+        let path = quirks.path_beside_code;
+        let doorman = logging_in_at(quirks, yaml).await;
+        let landing = try_to_log_in(&doorman).await.landing();
+        if is_known {
+            landing.code();
+        } else {
+            landing.assert_error(&["server_error"]);
+            assert!(doorman.idp().asked("/token").is_empty(), "{path:?}: the code was spent");
+        }
+    }
+}
+
+/// OpenID Connect Back-Channel Logout 1.0 §2.6: `iss` as in ID tokens.
+#[tokio::test]
+async fn a_logout_token_may_name_each_issuer_that_is_configured() {
+    let of_tenants = Quirks {
+        path: "/all",
+        path_in_metadata: Some("/{tenantid}"),
+        sends_issuer: false,
+        claims: |own| named(own, Some("ours"), "ours"),
+        ..Quirks::default()
+    };
+    let spelled = "  issuer: ORIGIN\n  issuer_spellings: [login.example]";
+    for (quirks, yaml, issuer, is_known) in [
+        (of_tenants.clone(), TENANTS, "ORIGIN/ours", true),
+        (of_tenants.clone(), TENANTS, "ORIGIN/theirs", false),
+        (of_tenants, TENANTS, "ORIGIN/all", false),
+        (Quirks::default(), spelled, "login.example", true),
+        (Quirks::default(), spelled, "ORIGIN", true),
+        (Quirks::default(), "  issuer: ORIGIN", "login.example", false),
+    ] {
+        let doorman = logging_in_at(quirks, yaml).await;
+        let login = doorman.log_in().await;
+        let issuer = issuer.replace("ORIGIN", doorman.idp().origin());
+        let token = doorman.idp().logout_token(Person::alice().sub).claim("iss", issuer.clone());
+
+        let answer = doorman.log_out(&token.signed()).await;
+
+        assert_eq!(answer.status, if is_known { 200 } else { 400 }, "{issuer}");
+        let called = doorman.call(&login.tokens.access).await;
+        assert_eq!(called.status, if is_known { 401 } else { 200 }, "{issuer}");
+    }
+}
+
 /// What is signed counts more than what is not.
 #[tokio::test]
 async fn userinfo_adds_to_the_id_token_and_replaces_nothing() {

@@ -181,6 +181,7 @@ async fn what_is_not_an_access_token_for_here_is_refused_alike() {
         ("at_hash", json!("x")),
         ("c_hash", json!("x")),
         ("events", json!({})),
+        ("cnf", json!({ "jkt": "x" })),
     ] {
         bad.push(("a claim", claim(name, value)));
     }

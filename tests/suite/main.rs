@@ -22,6 +22,7 @@ mod exchanges;
 mod formats;
 mod identity;
 mod idp_tokens;
+mod introspection;
 mod jwks;
 mod login;
 mod logs;

@@ -119,6 +119,29 @@ async fn an_idp_that_does_not_say_logs_nobody_out() {
     assert_eq!(seen, 6);
 }
 
+/// Some IdPs say that of a person who is gone. Their client must not come back for ever.
+#[tokio::test]
+async fn an_idp_that_is_there_and_does_not_say_ends_the_login_when_the_grace_is_over() {
+    let doorman = start().await;
+    let mut login = doorman.log_in().await;
+    doorman.idp().conduct(Conduct::RefusesRefresh("invalid_request"));
+    for _ in 0..12 {
+        doorman.later(HOUR);
+        refresh(&doorman, &mut login).await.assert_status(200);
+    }
+    // Away when the grace ends: that says nothing.
+    doorman.later(HOUR + MINUTE);
+    doorman.idp().go_down();
+    refresh(&doorman, &mut login).await.assert_error(503, "temporarily_unavailable");
+    doorman.idp().come_up();
+    doorman.later(MINUTE);
+
+    refresh(&doorman, &mut login).await.assert_error(400, "invalid_grant");
+
+    doorman.idp().conduct(Conduct::Honest);
+    refresh(&doorman, &mut login).await.assert_error(400, "invalid_grant");
+}
+
 #[tokio::test]
 async fn an_idp_that_is_down_logs_nobody_out() {
     let doorman = start().await;

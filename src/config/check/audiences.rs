@@ -1,6 +1,7 @@
 //! What resources are called in tokens of the IdP: no two the same, and none that other tokens have too.
 
 use crate::config::IssuedBy;
+use crate::config::check::validation::goes_by_application;
 use crate::config::field::{Field, Typed};
 use crate::config::problem::Reported;
 use crate::config::raw::RawConfig;
@@ -43,7 +44,8 @@ fn of_the_idp(
     reading: &mut Reading,
 ) -> Result<(), Reported> {
     let login_client = text(&raw.idp.client_id.0);
-    let by_client = text(&raw.idp.access_tokens.audience) == Some("client");
+    let by_client =
+        text(&raw.idp.access_tokens.audience) == Some("client") || goes_by_application(&raw.idp);
     let mut result = Ok(());
     let mut taken: Vec<(&str, String)> = Vec::new();
     let mut clients_taken: Vec<&str> = Vec::new();
@@ -74,7 +76,7 @@ fn of_the_idp(
                 let fix = "give each resource clients of its own";
                 let problem = client.problem("is allowed at two resources", fix);
                 result = Err(reading.tell(problem.because(
-                    "with idp.access_token_audience: client nothing else tells their tokens apart",
+                    "with idp.access_token_audience: client, or tokeninfo, nothing else tells their tokens apart",
                 )));
             }
             clients_taken.push(&client.value);

@@ -1,21 +1,25 @@
 //! `idp:` where people log in.
 
+use std::time::Duration;
+
 use url::Url;
 
+use crate::config::check::duration::within;
 use crate::config::check::identity::{self, Sources};
 use crate::config::check::secret::fetch;
+use crate::config::check::validation::USER_RESOURCE;
 use crate::config::check::{choice, filled_in};
 use crate::config::field::{Field, Required, Typed};
 use crate::config::problem::{Problem, Reported};
 use crate::config::raw::idp::{
     AUDIENCES, CLIENT_AUTHENTICATIONS, METADATA_KINDS, RECHECKS, RawAccessTokens, RawEndpoints,
-    RawIdp, TENANT_CLAIM,
+    RawIdp, TENANT_CLAIM, VALIDATIONS,
 };
 use crate::config::stanza::Reading;
 use crate::config::values::Pair;
 use crate::idp::profile::{Endpoints, IdentitySource, Metadata, RecheckWith, TENANT, Tenants};
 use crate::idp::{
-    AccessTokenProfile, AudienceClaim, ClientAuthentication, ExpectedClaim, IdpSettings,
+    AccessTokenProfile, AudienceClaim, ClientAuthentication, ExpectedClaim, IdpSettings, Validation,
 };
 use crate::oauth::public_url::is_loopback;
 use crate::oauth::scope::is_scope_name;
@@ -98,6 +102,20 @@ fn access_tokens(
     user_key: Vec<String>,
     reading: &mut Reading,
 ) -> Result<AccessTokenProfile, Reported> {
+    let validation = match raw.validation {
+        // Told elsewhere, with the reason.
+        Field::Given(typed) if typed.value == USER_RESOURCE => Ok(Validation::Jwt),
+        field @ (Field::Given(_) | Field::LeftOut(_) | Field::Mistyped(_)) => {
+            choice::of(field, Validation::Jwt, &VALIDATIONS, reading)
+        }
+    };
+    let introspection_ttl = within(
+        raw.introspection_ttl,
+        Duration::from_secs(30),
+        Duration::from_secs(1)..=Duration::from_mins(5),
+        "use 1s to 5m",
+        reading,
+    );
     let types = at_least_one(raw.types, reading);
     let audience = choice::of(raw.audience, AudienceClaim::Audience, &AUDIENCES, reading);
     let scopes = at_least_one(raw.scopes, reading);
@@ -120,6 +138,8 @@ fn access_tokens(
         typ.strip_prefix("application/").map_or(typ.clone(), str::to_owned)
     };
     Ok(AccessTokenProfile {
+        validation: validation?,
+        introspection_ttl: introspection_ttl?,
         types: types?.into_iter().map(is_short).collect(),
         audience: audience?,
         scopes: scopes?,
@@ -260,12 +280,16 @@ fn metadata(
     let token = endpoint(raw.token);
     let userinfo = endpoint(raw.userinfo);
     let revocation = endpoint(raw.revocation);
+    let introspection = endpoint(raw.introspection);
+    let tokeninfo = endpoint(raw.tokeninfo);
     let keys = endpoint(raw.keys);
     let endpoints = Endpoints {
         authorization: authorization?,
         token: token?,
         userinfo: userinfo?,
         revocation: revocation?,
+        introspection: introspection?,
+        tokeninfo: tokeninfo?,
         keys: keys?,
     };
     let metadata = metadata?;

@@ -22,6 +22,7 @@ mod service_accounts;
 mod state;
 mod streams;
 mod tokens;
+mod validation;
 
 use std::num::NonZeroUsize;
 
@@ -41,6 +42,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let groups_are_told = identity::groups_are_told(&raw, reading);
     let scopes_are_offered = clients::scopes_are_offered(&raw, reading);
     let audiences_are_apart = audiences::are_apart(&raw, reading);
+    let validation_is_possible = validation::is_possible(&raw, reading);
     let machines_are_listed = machines::are_listed(&raw, reading);
     let listeners = listen::check(raw.listen, raw.health_listen, reading);
     let admin_socket = admin::check(raw.admin_socket, reading);
@@ -66,7 +68,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
 
     let ((listen, health), (issuer, resources)) = (listeners?, public?);
     let ((), ()) = (groups_are_told?, scopes_are_offered?);
-    let ((), ()) = (audiences_are_apart?, machines_are_listed?);
+    let ((), (), ()) = (audiences_are_apart?, machines_are_listed?, validation_is_possible?);
     let (issued_by, tokens) = tokens?;
     Ok(Config {
         listen,

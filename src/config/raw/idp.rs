@@ -1,5 +1,7 @@
 //! `idp:` the identity provider. A preset's values stand in for keys that were left out.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::config::field::{Field, Required, Typed};
@@ -11,7 +13,7 @@ use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::values::{self, Pair};
 use crate::idp::profile::{Metadata, RecheckWith};
-use crate::idp::{AudienceClaim, ClientAuthentication};
+use crate::idp::{AudienceClaim, ClientAuthentication, Validation};
 
 pub(in crate::config) struct RawIdp {
     pub issuer: Required<String>,
@@ -42,6 +44,8 @@ pub(in crate::config) struct RawIdp {
 
 /// How the provider's own access tokens look: flat, so that each key replaces the preset's by itself.
 pub(in crate::config) struct RawAccessTokens {
+    pub validation: Field<String>,
+    pub introspection_ttl: Field<Duration>,
     pub types: Required<Vec<Typed<String>>>,
     pub audience: Field<String>,
     pub scopes: Required<Vec<Typed<String>>>,
@@ -56,6 +60,8 @@ pub(in crate::config) struct RawEndpoints {
     pub token: Field<String>,
     pub userinfo: Field<String>,
     pub revocation: Field<String>,
+    pub introspection: Field<String>,
+    pub tokeninfo: Field<String>,
     pub keys: Field<String>,
 }
 
@@ -208,6 +214,18 @@ pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawIdp {
 
 fn read_access_tokens(stanza: &mut Stanza, reading: &mut Reading) -> RawAccessTokens {
     RawAccessTokens {
+        validation: stanza.ask(
+            "access_token_validation",
+            "How it is found out what an access token is worth that a client brings from the provider: jwt, by its keys, and what is no JWT is refused; jwt_or_introspection, anything else by asking its introspection endpoint; introspection, everything so; tokeninfo or tokeninfo_query, at an endpoint of the provider's own kind, which gets the token as its bearer or in the query. (preset)",
+            VALIDATION.by_default(|| json!("jwt")),
+            reading,
+        ),
+        introspection_ttl: stanza.ask(
+            "introspection_ttl",
+            "How long the provider's word about a token holds before it is asked again, 1s to 5m; counts only where it is asked.",
+            values::DURATION.by_default(|| json!("30s")),
+            reading,
+        ),
         types: stanza.require(
             "access_token_types",
             "What typ of the provider's access tokens may be; jwt stands for none too. For tokens that clients bring from there. (preset)",
@@ -263,6 +281,18 @@ fn read_endpoints(stanza: &mut Stanza, reading: &mut Reading) -> RawEndpoints {
             values::TEXT,
             reading,
         ),
+        introspection: stanza.ask(
+            "introspection",
+            "Where access tokens are introspected (RFC 7662).",
+            values::TEXT,
+            reading,
+        ),
+        tokeninfo: stanza.ask(
+            "tokeninfo",
+            "Where the provider tells which application an access token is of, for access_token_validation: tokeninfo or tokeninfo_query.",
+            values::TEXT,
+            reading,
+        ),
         keys: stanza.ask(
             "keys",
             "The JWK Set that ID tokens are signed with (jwks_uri).",
@@ -285,6 +315,17 @@ const AUDIENCE: Form<String> =
 
 pub(in crate::config) const AUDIENCES: [(&str, AudienceClaim); 2] =
     [("aud", AudienceClaim::Audience), ("client", AudienceClaim::Client)];
+
+const VALIDATION: Form<String> =
+    Form::new(values::text, || schema::choice(VALIDATIONS.map(|(word, _)| word)));
+
+pub(in crate::config) const VALIDATIONS: [(&str, Validation); 5] = [
+    ("jwt", Validation::Jwt),
+    ("jwt_or_introspection", Validation::JwtOrIntrospection),
+    ("introspection", Validation::Introspection),
+    ("tokeninfo", Validation::Tokeninfo),
+    ("tokeninfo_query", Validation::TokeninfoQuery),
+];
 
 const USER_KEY: Form<Vec<Typed<String>>> =
     Form::new(values::texts, || schema::at_least_one(&schema::text()));

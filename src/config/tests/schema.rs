@@ -271,7 +271,7 @@ const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.exam
     service_accounts: [{ id: b, secret: { insecure_inline: 0123456789abcdef0123456789 } }]";
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 71] = [
+const FOR_CHECK_ONLY: [&str; 74] = [
     "access_groups_without_claim",
     "admin_socket_is_a_directory",
     "admin_socket_relative",
@@ -341,6 +341,9 @@ const FOR_CHECK_ONLY: [&str; 71] = [
     "trusted_proxies",
     "upstream_not_http",
     "upstream_with_password",
+    "validation_tokeninfo",
+    "validation_without_endpoints",
+    "validation_without_secret",
     "variable_malformed",
     "variable_unset",
 ];

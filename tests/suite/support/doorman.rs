@@ -710,6 +710,8 @@ pub fn idp_settings(yaml: &str, origin: &str) -> IdpSettings {
         &mut endpoints.token,
         &mut endpoints.userinfo,
         &mut endpoints.revocation,
+        &mut endpoints.introspection,
+        &mut endpoints.tokeninfo,
         &mut endpoints.keys,
     ];
     let mut urls: Vec<&mut Url> = configured.into_iter().flatten().collect();

@@ -32,6 +32,7 @@ use tokio::sync::watch;
 use url::form_urlencoded;
 
 use crate::support::idp_quirks::{Quirks, Refresh, Reply, Visit};
+use crate::support::introspection::{self, Introspection};
 use crate::support::{hash_text, random_text, soon};
 
 /// Our client at the IdP.
@@ -199,6 +200,7 @@ struct Inner {
     /// The grant type whose answers wait.
     held: watch::Sender<Option<&'static str>>,
     are_keys_held: watch::Sender<bool>,
+    introspection: Introspection,
     /// Connections that came while it was down.
     in_vain: AtomicUsize,
 }
@@ -270,6 +272,7 @@ impl FakeIdp {
             discovery: watch::Sender::new(Discovery::Answered),
             held: watch::Sender::new(None),
             are_keys_held: watch::Sender::new(false),
+            introspection: Introspection::new(),
             in_vain: AtomicUsize::new(0),
         };
         let inner = Arc::new(inner);
@@ -391,6 +394,11 @@ impl FakeIdp {
         }
     }
 
+    /// What it says of tokens that only it can read.
+    pub fn introspection(&self) -> &Introspection {
+        &self.inner.introspection
+    }
+
     /// What was asked of `path` so far.
     pub fn asked(&self, path: &str) -> Vec<Asked> {
         let asked = self.inner.asked.borrow();
@@ -488,6 +496,22 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
             idp.bent(&path, answer).await
         }
         ("POST", "/revoke") => Ok(revoke(&idp, &head.headers, &parameters)),
+        ("POST", "/introspect") if !is_our_client(&head.headers, &parameters) => {
+            Ok(json_answer(401, &json!({ "error": "invalid_client" })))
+        }
+        ("POST", "/introspect") => {
+            let of = parameters["token"].as_str();
+            let (status, text) = idp.introspection.answer(of, introspection::inactive()).await;
+            Ok(Response::builder().status(status).body(Full::from(text)).unwrap())
+        }
+        ("GET", "/tokeninfo") => {
+            let bearer = head.headers.get("authorization").map(|value| value.to_str().unwrap());
+            let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
+            let of = bearer.or(parameters.get("access_token").map(String::as_str)).unwrap();
+            let refusal = (400, json!({ "error": "invalid_token" }));
+            let (status, text) = idp.introspection.answer(of, refusal).await;
+            Ok(Response::builder().status(status).body(Full::from(text)).unwrap())
+        }
         ("POST", "/token") => {
             let answer = token(&idp, &head.headers, &parameters)?;
             let grant = parameters["grant_type"].as_str();
@@ -563,6 +587,7 @@ fn discovery(idp: &Inner) -> Value {
         "token_endpoint": format!("{origin}/token"),
         "userinfo_endpoint": format!("{origin}/userinfo"),
         "revocation_endpoint": format!("{origin}/revoke"),
+        "introspection_endpoint": format!("{origin}/introspect"),
         "jwks_uri": format!("{origin}/jwks"),
         "response_types_supported": ["code"],
         "subject_types_supported": ["public"],
@@ -618,7 +643,10 @@ fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Byte
         Conduct::WrongIssParameter => query.append_pair("iss", "https://other-idp.example"),
         Conduct::NoIssParameter => &mut query,
         _ if !quirks.sends_issuer => &mut query,
-        _ => query.append_pair("iss", &idp.issuer),
+        _ => match quirks.path_beside_code {
+            Some(path) => query.append_pair("iss", &format!("{}{path}", idp.origin)),
+            None => query.append_pair("iss", &idp.issuer),
+        },
     };
     let refusal = match state.conduct {
         Conduct::AccessDenied => Some(("access_denied", "canary-idp-description")),

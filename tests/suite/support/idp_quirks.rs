@@ -21,6 +21,8 @@ pub struct Quirks {
     pub names_pkce: bool,
     /// Whether it says who it is beside a code (RFC 9207).
     pub sends_issuer: bool,
+    /// Who it says it is there, in place of its issuer: what comes after the origin.
+    pub path_beside_code: Option<&'static str>,
     /// All scopes that it knows: others end in an error page. `None`: it ignores them.
     pub scopes: Option<&'static [&'static str]>,
     pub refresh: Refresh,
@@ -115,6 +117,7 @@ impl Default for Quirks {
             routes: &[],
             names_pkce: true,
             sends_issuer: true,
+            path_beside_code: None,
             scopes: None,
             refresh: Refresh::Unasked,
             has_id_token: true,
