@@ -107,9 +107,10 @@ impl Exchange {
         self.0.refusal()
     }
 
-    /// The connection ends with it.
+    /// The connection ends with it: we are finishing, or it is answered before its body has come, after which
+    /// hyper reads no further request (RFC 9112 §9.3 wants that told).
     pub fn is_last(&self) -> bool {
-        self.0.is_finishing.load(Ordering::Relaxed)
+        self.0.is_finishing.load(Ordering::Relaxed) || self.0.body_is_due()
     }
 }
 

@@ -375,13 +375,14 @@ describe('Keycloak', { concurrency: 1 }, () => {
 
     it('what a machine got for itself never passes for what a person got', async () => {
       const { resource } = house.doorman;
-      // Keycloak writes the name of its account in lower case, so that it is not known for a machine.
+      // Keycloak writes the name of its account in lower case.
       const yearly = await house.idp.addClient({ id: 'Yearly', audience: SERVICES, scopes: [TOOLS] });
       const person = await yearly.forPerson(ALICE);
       const machine = await yearly.forItself();
 
       assert.equal(await openSession(resource, person.access_token), 200);
-      assert.equal(await openSession(resource, machine.access_token), 401);
+      assert.equal(await openSession(resource, machine.access_token), 200);
+      assert.equal(house.upstream.requests.at(-1).headers['x-forwarded-user'], 'machine,Yearly');
     });
 
     it('is over for whom Keycloak has disabled when the token is', async () => {

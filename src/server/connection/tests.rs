@@ -128,6 +128,33 @@ async fn a_client_that_reads_nothing_is_cut_and_one_that_reads_slowly_is_not() {
     assert_eq!(begin.elapsed().as_secs(), 5 * 50 + 60);
 }
 
+/// A client that believes that it may send another request would find the connection closed.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_wait_for_the_body_says_that_it_is_the_last() {
+    let (_drain, stop) = Drain::new();
+    let head = b"POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n";
+
+    let mut in_two = connect(stop.clone());
+    in_two.write_all(head).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"done") {
+        assert_ne!(in_two.read_buf(&mut answer).await.unwrap(), 0, "closed too early");
+    }
+    // It is read, so that closing does not take the answer back.
+    in_two.write_all(b"body").await.unwrap();
+    let (rest, _) = read_to_end(&mut in_two).await;
+
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert_eq!(rest, "");
+
+    let mut in_one = connect(stop);
+    for _ in 0..2 {
+        in_one.write_all(&[&head[..], b"body"].concat()).await.unwrap();
+        read_answer(&mut in_one).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_may_take_as_long_as_it_likes() {
     let (_drain, stop) = Drain::new();
