@@ -374,6 +374,18 @@ mod tests {
         assert_eq!(grants.redeem(GRANT).await, Err(RedeemFault::Reused));
     }
 
+    /// Somebody who can write to the store swapped two rows: neither speaks for the other's tokens.
+    #[tokio::test]
+    async fn a_row_under_another_key_is_nobodys() {
+        let SetUp { grants, store, .. } = SetUp::live("T1").await;
+        let (other, until) = (GrantId::new([8; 16]), grants.now().after(Duration::from_secs(60)));
+        let row = store.read(&GRANT.key()).await.unwrap().unwrap();
+        store.put(&other.key(), row.value, until).await.unwrap();
+
+        assert!(grants.read(GRANT).await.unwrap().is_some());
+        assert!(grants.read(other).await.unwrap().is_none());
+    }
+
     /// A replay that could not be punished must not look as if it had been.
     #[tokio::test]
     async fn a_redemption_that_loses_and_cannot_end_the_grant_says_so() {

@@ -314,6 +314,14 @@ impl Exchange {
         assert!(!self.headers.contains_key("location"), "sends the browser on\n{self}");
         assert_eq!(self.header("cache-control"), "no-store", "\n{self}");
         assert_eq!(self.header("x-frame-options"), "DENY", "\n{self}");
+        let policy = self.header("content-security-policy");
+        for rule in ["default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"] {
+            assert!(policy.contains(rule), "{rule}\n{self}");
+        }
+        // Chromium holds redirects after a form against it, and ours go to clients.
+        assert!(!policy.contains("form-action"), "\n{self}");
+        assert_eq!(self.header("x-content-type-options"), "nosniff", "\n{self}");
+        assert_eq!(self.header("referrer-policy"), "no-referrer", "\n{self}");
         self
     }
 
