@@ -49,7 +49,8 @@ impl Grants {
             LoggedOut::Person(subject) => subject,
             LoggedOut::Session { session, .. } => session,
         };
-        self.on.store.put(&key(name), sealed, now.after(self.lifetimes.grant)).await
+        // No refresh token of before lasts longer.
+        self.on.store.put(&key(name), sealed, now.after(self.lifetimes.refresh)).await
     }
 
     /// Did the person log out, of everything or of their session, after `began`?

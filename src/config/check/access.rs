@@ -42,7 +42,7 @@ fn entry(raw: RawAccessEntry, reading: &mut Reading) -> Result<AccessEntry, Repo
     let emails = values(raw.emails, email, reading);
     let email_domains = values(raw.email_domains, email_domain, reading);
     let subjects = values(raw.subjects, as_typed, reading);
-    let claims = claims(raw.claims, reading);
+    let claims = claims(raw.claims);
     let clients = values(raw.clients, as_typed, reading);
     let entry = AccessEntry {
         groups: groups?,
@@ -72,21 +72,13 @@ fn entry(raw: RawAccessEntry, reading: &mut Reading) -> Result<AccessEntry, Repo
     Ok(entry)
 }
 
-fn claims(field: Field<Vec<Named>>, reading: &mut Reading) -> Result<Vec<ClaimRule>, Reported> {
+fn claims(field: Field<Vec<Named>>) -> Result<Vec<ClaimRule>, Reported> {
     let Some(typed) = field.optional()? else { return Ok(Vec::new()) };
-    let rules: Vec<_> = typed
-        .value
-        .into_iter()
-        .map(|Named { name, values }| {
-            if values.value.is_empty() {
-                let problem = values.problem("is an empty list", "name what the claim may say");
-                return Err(reading.tell(problem.because("nobody would match it")));
-            }
-            let values = values.value.into_iter().map(|typed| typed.value).collect();
-            Ok(ClaimRule { claim: name, values })
-        })
-        .collect();
-    rules.into_iter().collect()
+    let rules = typed.value.into_iter().map(|Named { name, values }| ClaimRule {
+        claim: name,
+        values: values.value.into_iter().map(|typed| typed.value).collect(),
+    });
+    Ok(rules.collect())
 }
 
 /// A value as it is compared, or what is wrong with it and the fix.

@@ -84,7 +84,7 @@ pub(super) fn groups_are_told(raw: &RawConfig, reading: &mut Reading) -> Result<
             if let Field::Given(groups) = &entry.groups {
                 result = Err(reading.tell(groups.problem(
                     "can't be matched: with this idp.preset no claim tells groups",
-                    "set idp.groups_claim to the claim of the ID token that lists them, or use emails, email_domains or subjects",
+                    "set idp.groups_claim to the claim of the ID token that lists them, or idp.groups_lookup, or use emails, email_domains, subjects or claims",
                 )));
             }
         }
