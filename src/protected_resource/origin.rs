@@ -89,7 +89,7 @@ pub fn preflight(headers: &HeaderMap, methods: &'static str) -> Response {
 }
 
 /// Let the page that called read the answer, the challenge included.
-pub fn expose(response: &mut Response, page: HeaderValue) {
+pub fn expose<B>(response: &mut http::Response<B>, page: HeaderValue) {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, page);
     headers.append(VARY, HeaderValue::from_static("Origin"));

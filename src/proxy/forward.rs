@@ -5,11 +5,12 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::policy::{Admitted, Resource};
+use crate::proxy::Response;
 use crate::proxy::headers::{self, IdentityHeaders};
 use crate::proxy::odd_answers::Asked;
 use crate::proxy::upstream::{Upstream, UpstreamFault};
 use crate::wire::answer::{BAD_UPSTREAM, FORBIDDEN, INVALID_REQUEST};
-use crate::wire::{Arrival, Request, Response, answer};
+use crate::wire::{Arrival, Request, answer};
 
 /// Carry `request` to the upstream of the resource that it was admitted to.
 pub async fn forward(
@@ -49,7 +50,7 @@ pub async fn forward(
 /// again, and the call may have done its work.
 fn ended() -> Response {
     let text = "the login ended before the MCP server answered";
-    answer::json_rpc_error(StatusCode::FORBIDDEN, FORBIDDEN, text)
+    answer::json_rpc_error(StatusCode::FORBIDDEN, FORBIDDEN, text).map(Into::into)
 }
 
 /// R7. What went wrong goes to the log; the client learns whose fault it was.
@@ -83,7 +84,7 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
         whose_fault = whose(fault),
         "request not answered",
     );
-    answer::json_rpc_error(status, code, text)
+    answer::json_rpc_error(status, code, text).map(Into::into)
 }
 
 const fn whose(fault: &UpstreamFault) -> &'static str {

@@ -1,13 +1,19 @@
 //! The proxy: carries an admitted request to the MCP server and streams the answer back.
 
+pub mod body;
 pub mod forward;
 pub mod headers;
 pub mod odd_answers;
+pub mod open_answers;
 pub mod streams;
 pub mod upstream;
 
+pub use body::{Body, BodyFault};
 pub use forward::forward;
 pub use headers::IdentityHeaders;
 pub use odd_answers::OddAnswers;
 pub use streams::{StreamSettings, Streams};
 pub use upstream::Upstream;
+
+/// An answer to a call: the upstream's, or ours in its place.
+pub type Response = http::Response<Body>;

@@ -11,8 +11,10 @@ use tokio::time::sleep;
 
 use crate::clock::{Clock, Timestamp};
 use crate::grants::{GrantId, Revocations};
+use crate::proxy::Body;
+use crate::proxy::open_answers::{AwaitedAnswer, End, Lease, OpenAnswers};
 use crate::token::VerifiedToken;
-use crate::wire::{AwaitedAnswer, Body, End, Lease, OpenAnswers};
+use crate::wire;
 
 /// How long answers outlive the access token that they were asked for with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +88,7 @@ impl WorkerStreams {
     pub fn carry(&self, awaited: Awaited, headers: &HeaderMap, body: Incoming) -> Body {
         // Nothing more will come: there is nothing to end.
         if body.is_end_stream() {
-            return Body::Empty;
+            return Body::Own(wire::Body::Empty);
         }
         let (listening, running) = self.all.ends(awaited.expires);
         let (until, then) = if awaited.asks_to_listen && is_event_stream(headers) {

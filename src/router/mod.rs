@@ -42,7 +42,12 @@ impl Front {
     }
 
     /// Answer `request`, whose connection comes from `peer`; `upstream` is the worker's own.
-    pub async fn answer(&self, upstream: &Upstream, request: Request, peer: IpAddr) -> Response {
+    pub async fn answer(
+        &self,
+        upstream: &Upstream,
+        request: Request,
+        peer: IpAddr,
+    ) -> proxy::Response {
         let arrival = Arrival { id: self.ids.next(), peer, at: self.clock.now() };
         // A whole `Arc`, because the request may outlive many reloads.
         let routes = self.routes.load_full();
@@ -55,7 +60,7 @@ impl Front {
                 whose_fault = "client",
                 "Host is not ours: resources[].url and issuer say what is, the ingress must keep it"
             );
-            return misdirected();
+            return misdirected().map(Into::into);
         };
         match host.find(request.uri().path()) {
             Found::Resource(protected) => {
@@ -63,9 +68,11 @@ impl Front {
             }
             // Boxed: a login's future is large, and every connection would hold room for it.
             Found::Endpoint(endpoint) => {
-                Box::pin(self.at_endpoint(&routes, endpoint, request, arrival)).await
+                Box::pin(self.at_endpoint(&routes, endpoint, request, arrival))
+                    .await
+                    .map(Into::into)
             }
-            Found::Nothing => answer::not_found(),
+            Found::Nothing => answer::not_found().map(Into::into),
         }
     }
 
@@ -77,7 +84,7 @@ impl Front {
         upstream: &Upstream,
         request: Request,
         arrival: Arrival,
-    ) -> Response {
+    ) -> proxy::Response {
         let Ok(page) = protected.origins.check(request.headers()) else {
             tracing::warn!(
                 request_id = %arrival.id,
@@ -85,26 +92,20 @@ impl Front {
                 whose_fault = "client",
                 "Origin may not call: allowed_origins names those that may"
             );
-            return origin::refused();
+            return origin::refused().map(Into::into);
         };
         let page = page.cloned();
         // Asks what may be sent, not for anything of the upstream's: answered here, with or without a token.
         if request.method() == Method::OPTIONS {
-            return origin::preflight(request.headers(), "GET, POST, DELETE, OPTIONS");
+            let allowed = "GET, POST, DELETE, OPTIONS";
+            return origin::preflight(request.headers(), allowed).map(Into::into);
         }
         let admitted =
             guard::admit(&routes.verifier, protected, request.method(), request.headers(), arrival)
                 .await;
         let mut response = match admitted {
-            Ok(_) if !METHODS.contains(request.method()) => {
-                // Only after the credentials: clients probe with any method and wait for the challenge.
-                let text = "MCP uses POST, GET and DELETE";
-                let status = StatusCode::METHOD_NOT_ALLOWED;
-                let mut refused = answer::json_rpc_error(status, answer::INVALID_REQUEST, text);
-                let allowed = HeaderValue::from_static("POST, GET, DELETE, OPTIONS");
-                refused.headers_mut().insert(ALLOW, allowed);
-                refused
-            }
+            // Only after the credentials: clients probe with any method and wait for the challenge.
+            Ok(_) if !METHODS.contains(request.method()) => no_such_method().map(Into::into),
             Ok(admitted) => {
                 proxy::forward(admitted, request, upstream, &routes.identity_headers, arrival).await
             }
@@ -115,8 +116,9 @@ impl Front {
                     Ok(()) => refused,
                     Err(exhausted) => budgets::retry_after(challenge::too_many(), exhausted),
                 }
+                .map(Into::into)
             }
-            Err(refused) => refused,
+            Err(refused) => refused.map(Into::into),
         };
         tracing::debug!(
             request_id = %arrival.id,
@@ -246,6 +248,15 @@ fn short(value: &HeaderValue) -> String {
 
 /// What MCP uses (streamable HTTP, all revisions), and HEAD for those who probe.
 const METHODS: [Method; 4] = [Method::POST, Method::GET, Method::DELETE, Method::HEAD];
+
+fn no_such_method() -> Response {
+    let text = "MCP uses POST, GET and DELETE";
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    let mut refused = answer::json_rpc_error(status, answer::INVALID_REQUEST, text);
+    let allowed = HeaderValue::from_static("POST, GET, DELETE, OPTIONS");
+    refused.headers_mut().insert(ALLOW, allowed);
+    refused
+}
 
 /// RFC 9110 §15.5.20. Answering for any name would let another site's name be pointed here.
 fn misdirected() -> Response {

@@ -52,7 +52,7 @@ impl Recorded {
     }
 }
 
-async fn handle(request: Request, peer: IpAddr, seen: Arc<Mutex<Vec<String>>>) -> Response {
+async fn handle(request: Request, peer: IpAddr, seen: Arc<Mutex<Vec<String>>>) -> Response<Body> {
     assert!(peer.is_loopback());
     assert_ne!(request.uri().path(), "/panic", "asked to");
     let (parts, body) = request.into_parts();

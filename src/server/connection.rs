@@ -2,6 +2,7 @@
 //! `entry` judges the request, the application answers.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Response;
 use http::header::{CONNECTION, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::server::conn::http1::Builder;
@@ -22,11 +24,11 @@ use crate::server::drain::{Stage, Stop};
 use crate::server::entry;
 use crate::server::observed::{Exchange, Observed, Progress, Waiting};
 use crate::server::refusal::Refusal;
-use crate::wire::{Body, BodyFault, Request, Response};
+use crate::wire::{Body, Request};
 
 /// Serve `stream` until either side closes it. `handler` sees only requests that passed `framing` and
 /// `entry`; dropping this future cancels what it is doing.
-pub async fn serve<S, H, F>(
+pub async fn serve<S, H, F, B>(
     stream: S,
     peer: IpAddr,
     handler: H,
@@ -35,7 +37,8 @@ pub async fn serve<S, H, F>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Request, IpAddr) -> F,
-    F: Future<Output = Response>,
+    F: Future<Output = Response<B>>,
+    B: HttpBody<Data = Bytes, Error: Error + Send + Sync> + From<Body> + Unpin + 'static,
 {
     let progress = Arc::new(Progress::default());
     let begin = Arc::clone(&progress);
@@ -130,16 +133,16 @@ fn builder() -> Builder {
     builder
 }
 
-fn finish(
-    answer: Result<Response, Refusal>,
+fn finish<B: From<Body>>(
+    answer: Result<Response<B>, Refusal>,
     exchange: Exchange,
     peer: IpAddr,
-) -> http::Response<Answer> {
+) -> Response<Answer<B>> {
     // A body that `framing` refused is the client's fault, whatever the handler made of it.
     let answer = exchange.refusal().map_or(answer, Err);
     let mut response = answer.unwrap_or_else(|refusal| {
         log(refusal, peer);
-        refusal.to_response()
+        refusal.to_response().map(B::from)
     });
     if exchange.is_last() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -158,19 +161,19 @@ fn log(refusal: Refusal, peer: IpAddr) {
 }
 
 /// An answer's body, which ends the exchange when it is dropped.
-struct Answer {
-    body: Body,
+struct Answer<B> {
+    body: B,
     _exchange: Exchange,
 }
 
-impl HttpBody for Answer {
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Answer<B> {
     type Data = Bytes;
-    type Error = BodyFault;
+    type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(context)
     }
 

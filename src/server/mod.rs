@@ -14,10 +14,14 @@ mod workers;
 #[cfg(test)]
 mod battery;
 
+use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 
+use bytes::Bytes;
+use http::Response;
+use http_body::Body as HttpBody;
 use tokio::net::TcpListener;
 use tracing::instrument::WithSubscriber as _;
 
@@ -28,7 +32,7 @@ pub use workers::WorkerSettings;
 
 use crate::server::drain::Drain;
 use crate::server::workers::Workers;
-use crate::wire::{Request, Response};
+use crate::wire::{Body, Request};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +78,7 @@ impl Listener {
 ///
 /// A handler gets the peer's address: the client's, or that of whatever stands in front of us. It is
 /// cancelled when the client goes.
-pub fn start<M, H, F>(
+pub fn start<M, H, F, B>(
     Listener { socket, address }: Listener,
     workers: NonZeroUsize,
     settings: &WorkerSettings,
@@ -83,7 +87,8 @@ pub fn start<M, H, F>(
 where
     M: Fn() -> H + Clone + Send + 'static,
     H: Fn(Request, IpAddr) -> F + Clone + Send + 'static,
-    F: Future<Output = Response> + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Error + Send + Sync> + From<Body> + Send + Unpin + 'static,
 {
     let (drain, stop) = Drain::new();
     let workers =

@@ -1,5 +1,6 @@
-//! Response bodies: one enum, so that a stream passes through without a box or a copy.
+//! Bodies: of our own answers, and small ones of requests.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,29 +11,14 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::wire::OpenAnswer;
-
-/// What we answer with.
+/// What we answer with ourselves.
 #[derive(Debug)]
 pub enum Body {
     Empty,
     /// `None` once it has been sent.
     Full(Option<Bytes>),
-    /// The upstream's bytes, passed on frame by frame as they arrive.
-    Upstream(OpenAnswer),
     /// Pieces as they are made, until their sender is dropped.
     Pieces(mpsc::Receiver<Bytes>),
-}
-
-/// An answer that had begun has no proper end. The connection to the client is then aborted, so that it
-/// can't look complete.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyFault {
-    #[error("the upstream's answer broke off")]
-    BrokeOff(#[source] hyper::Error),
-    /// By us: what allowed it has ended.
-    #[error("the answer was cut")]
-    Cut,
 }
 
 impl Body {
@@ -43,16 +29,15 @@ impl Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = BodyFault;
+    type Error = Infallible;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Upstream(answer) => Pin::new(answer).poll_frame(context),
             Self::Pieces(pieces) => {
                 pieces.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -63,7 +48,6 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
-            Self::Upstream(answer) => answer.is_end_stream(),
             Self::Pieces(_) => false,
         }
     }
@@ -72,7 +56,6 @@ impl HttpBody for Body {
         match self {
             Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
             Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Upstream(answer) => answer.size_hint(),
             Self::Pieces(_) => SizeHint::default(),
         }
     }
@@ -104,8 +87,6 @@ const SLOWEST_BODY: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use http_body_util::Full;
 
     use super::*;

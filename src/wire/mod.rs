@@ -4,18 +4,17 @@ pub mod answer;
 pub mod body;
 pub mod caller;
 pub mod form;
-pub mod open_answers;
 pub mod request;
 pub mod upstream_url;
 
-pub use body::{Body, BodyFault};
+pub use body::Body;
 pub use caller::{Caller, TrustedProxies};
 pub use form::Form;
-pub use open_answers::{AwaitedAnswer, End, Lease, OpenAnswer, OpenAnswers};
 pub use request::{Arrival, RequestId};
 pub use upstream_url::UpstreamUrl;
 
 /// A request as it came from the wire, its body not yet read.
 pub type Request = http::Request<hyper::body::Incoming>;
 
+/// An answer of our own.
 pub type Response = http::Response<Body>;

@@ -19,7 +19,7 @@ use crate::wire::answer;
 
 const GET: &[u8] = b"GET /mcp HTTP/1.1\r\nHost: a\r\n\r\n";
 
-async fn reply(_: Request, _: IpAddr) -> Response {
+async fn reply(_: Request, _: IpAddr) -> Response<Body> {
     answer::plain(http::StatusCode::OK, "done")
 }
 
@@ -182,7 +182,7 @@ async fn a_client_that_goes_cancels_its_request() {
     let handler_begun = Arc::clone(&begun);
     let handler = move |_: Request, _: IpAddr| {
         handler_begun.notify_one();
-        std::future::pending::<Response>()
+        std::future::pending::<Response<Body>>()
     };
     client.write_all(GET).await.unwrap();
 

@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
-use crate::wire::Body;
+use crate::proxy::Body;
+use crate::wire;
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
 const GRANT: [u8; 16] = [1; 16];
@@ -42,7 +43,8 @@ impl Answering {
         let (upstream, pieces) = mpsc::channel(1);
         let lease = Lease { grant, until: Timestamp::from_seconds(100), then: End::Cut };
         let awaited = list.await_answer(lease);
-        let open = awaited.begin(incoming(Body::Pieces(pieces)).await, lease.until, lease.then);
+        let open =
+            awaited.begin(incoming(wire::Body::Pieces(pieces)).await, lease.until, lease.then);
         let client = received(protocol, Body::Upstream(open)).await;
         Self { list: list.clone(), upstream, client }
     }
@@ -73,8 +75,8 @@ impl Answering {
 }
 
 /// `body` as it arrives from an upstream.
-async fn incoming(body: Body) -> Incoming {
-    received(Protocol::Http1, body).await
+async fn incoming(body: wire::Body) -> Incoming {
+    received(Protocol::Http1, body.into()).await
 }
 
 /// `body` after a connection of its own.
@@ -228,7 +230,7 @@ async fn a_request_that_is_not_answered_yet_can_be_ended() {
     let waiting = Arc::into_inner(waiting).unwrap();
     // An answer that came in the same moment is not given.
     let (_upstream, pieces) = mpsc::channel(1);
-    let late = incoming(Body::Pieces(pieces)).await;
+    let late = incoming(wire::Body::Pieces(pieces)).await;
     let late = waiting.begin(late, lease.until, lease.then).frame().await;
     assert!(matches!(late, Some(Err(BodyFault::Cut))), "{late:?}");
     assert_eq!(list.count(), 0);

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use slab::Slab;
 
 use crate::clock::Timestamp;
-use crate::wire::body::BodyFault;
+use crate::proxy::BodyFault;
 
 /// The answers that one worker has under way; clones share them. They stand in one piece of memory that is
 /// used again and again: a request allocates nothing to be in it.

@@ -1,0 +1,64 @@
+//! Bodies of answers: one enum, so that a stream passes through without a box or a copy.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::proxy::open_answers::OpenAnswer;
+use crate::wire;
+
+/// What a client gets.
+#[derive(Debug)]
+pub enum Body {
+    Own(wire::Body),
+    /// The upstream's bytes, passed on frame by frame as they arrive.
+    Upstream(OpenAnswer),
+}
+
+/// An answer that had begun has no proper end. The connection to the client is then aborted, so that it
+/// can't look complete.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyFault {
+    #[error("the upstream's answer broke off")]
+    BrokeOff(#[source] hyper::Error),
+    /// By us: what allowed it has ended.
+    #[error("the answer was cut")]
+    Cut,
+}
+
+impl From<wire::Body> for Body {
+    fn from(body: wire::Body) -> Self {
+        Self::Own(body)
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        match self.get_mut() {
+            Self::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Self::Upstream(answer) => Pin::new(answer).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Upstream(answer) => answer.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Upstream(answer) => answer.size_hint(),
+        }
+    }
+}
