@@ -227,11 +227,11 @@ fn serve_public(
     let streams = Arc::clone(streams);
     // Each worker has its own connections to the upstream, and its own count of references to all this.
     let make_handler = move || {
-        let streams = streams.of_worker();
-        // On the worker's own runtime, with which it ends.
-        tokio::spawn(streams.clone().keep_sweeping());
-        let upstream = Upstream::new(Arc::clone(&odd_answers), streams);
+        let upstream = Upstream::new(Arc::clone(&odd_answers), streams.of_worker());
         let worker = Arc::new((Arc::clone(&front), upstream));
+        let house = Arc::clone(&worker);
+        // On the worker's own runtime, with which it ends.
+        tokio::spawn(async move { house.1.keep_house().await });
         move |request, peer| {
             let worker = Arc::clone(&worker);
             async move { worker.0.answer(&worker.1, request, peer).await }

@@ -1,5 +1,7 @@
 //! One protected resource, as everything that judges or carries a request needs to know it.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 
 use crate::oauth::{PublicUrl, Scopes};
@@ -13,7 +15,8 @@ use crate::wire::UpstreamUrl;
 pub struct Resource {
     pub url: PublicUrl,
     pub name: Option<String>,
-    pub upstream: UpstreamUrl,
+    /// Shared, so that connections to it can be told from others.
+    pub upstream: Arc<UpstreamUrl>,
     pub access: Access,
     /// Ids of the service accounts that may use it, whatever `access` says of people.
     pub service_accounts: Vec<String>,
@@ -51,7 +54,7 @@ impl Resource {
         Self {
             url,
             name,
-            upstream,
+            upstream: Arc::new(upstream),
             access,
             service_accounts,
             scopes,

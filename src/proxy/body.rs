@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::proxy::open_answers::OpenAnswer;
+use crate::proxy::upstream::BrokenBody;
 use crate::wire;
 
 /// What a client gets.
@@ -22,7 +23,7 @@ pub enum Body {
 #[derive(Debug, thiserror::Error)]
 pub enum BodyFault {
     #[error("the upstream's answer broke off")]
-    BrokeOff(#[source] hyper::Error),
+    BrokeOff(#[source] BrokenBody),
     /// By us: what allowed it has ended.
     #[error("the answer was cut")]
     Cut,

@@ -15,26 +15,20 @@ use crate::wire::{Arrival, Request, answer};
 /// Carry `request` to the upstream of the resource that it was admitted to.
 pub async fn forward(
     admitted: Admitted,
-    mut request: Request,
+    request: Request,
     upstream: &Upstream,
     names: &IdentityHeaders,
     arrival: Arrival,
 ) -> Response {
     let resource = Arc::clone(admitted.resource());
-    let identity = &admitted.token().facts().headers;
-    headers::for_upstream(request.headers_mut(), &resource, names, identity, arrival.peer);
     let asked = Asked::by(&request);
     let awaited = upstream.streams.await_answer(admitted.token(), &request);
     let answer = tokio::select! {
         biased;
-        answer = upstream.send(admitted, request) => answer,
+        answer = upstream.send(admitted, request, names, arrival.peer) => answer,
         () = awaited.ended() => return ended(),
     };
     match answer {
-        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            let fault = UpstreamFault::Garbled("it switched protocols unasked".to_owned());
-            failed(&fault, &resource, arrival)
-        }
         Ok(answer) => {
             upstream.odd_answers.note(&asked, &answer, &resource, arrival);
             let (mut head, body) = answer.into_parts();
@@ -62,10 +56,15 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
         UpstreamFault::Garbled(_) => {
             (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "the MCP server gave no whole answer")
         }
-        UpstreamFault::Slow => (
+        UpstreamFault::Slow(_) => (
             StatusCode::GATEWAY_TIMEOUT,
             BAD_UPSTREAM,
             "the MCP server did not begin to answer in time",
+        ),
+        UpstreamFault::Stalled(_) => (
+            StatusCode::REQUEST_TIMEOUT,
+            INVALID_REQUEST,
+            "the request's body did not come in time",
         ),
         UpstreamFault::Target => {
             (StatusCode::BAD_REQUEST, INVALID_REQUEST, "the path can't be passed on")
@@ -89,7 +88,11 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
 
 const fn whose(fault: &UpstreamFault) -> &'static str {
     match fault {
-        UpstreamFault::Target | UpstreamFault::RequestBody(_) => "client",
-        UpstreamFault::Connect(_) | UpstreamFault::Slow | UpstreamFault::Garbled(_) => "upstream",
+        UpstreamFault::Target | UpstreamFault::RequestBody(_) | UpstreamFault::Stalled(_) => {
+            "client"
+        }
+        UpstreamFault::Connect(_) | UpstreamFault::Slow(_) | UpstreamFault::Garbled(_) => {
+            "upstream"
+        }
     }
 }

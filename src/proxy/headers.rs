@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 use http::header::{
-    AUTHORIZATION, CONNECTION, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue, ORIGIN,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    WWW_AUTHENTICATE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName,
+    HeaderValue, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
 
 use crate::browser::cookies;
@@ -28,41 +28,65 @@ impl IdentityHeaders {
     }
 }
 
-/// Make the headers of a request from outside fit for the upstream: nothing that speaks of this hop or
-/// of our own business, nothing that poses as our word; then our word.
+/// What we say of who sent a request, and where it came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Word<'a> {
+    pub names: &'a IdentityHeaders,
+    pub identity: &'a IdentityValues,
+    pub peer: IpAddr,
+}
+
+/// Give to `add` the header of a request from outside as it is fit for the upstream: nothing that speaks of
+/// this hop or of our own business, nothing that poses as our word; then our word. How the body is framed is for
+/// whoever sends it to say.
 pub fn for_upstream(
-    headers: &mut HeaderMap,
+    sent: &HeaderMap,
     resource: &Resource,
-    names: &IdentityHeaders,
-    identity: &IdentityValues,
-    peer: IpAddr,
+    word: &Word<'_>,
+    mut add: impl FnMut(&HeaderName, &[u8]),
 ) {
-    remove(headers, |name| is_our_business(name) || names.reads_as_ours(name.as_str()));
-    strip_own_cookies(headers);
-    headers.reserve(MOST_OF_OURS);
-    headers.insert(HOST, resource.upstream.host.clone());
-    headers.insert(names.user.clone(), identity.user.clone());
+    let Word { names, identity, peer } = word;
+    add(&HOST, resource.upstream.host.as_bytes());
+    let nominated = nominated(sent);
+    for (name, value) in sent {
+        if *name == COOKIE {
+            if let Some(kept) = without_own_cookies(value.as_bytes()) {
+                add(name, &kept);
+            }
+        } else if !is_of_this_hop(name)
+            && !is_of_the_framing(name)
+            && !is_our_business(name)
+            && !names.reads_as_ours(name.as_str())
+            && !nominated.contains(name)
+        {
+            add(name, value.as_bytes());
+        }
+    }
+    add(&names.user, identity.user.as_bytes());
     if let Some(email) = &identity.email {
-        headers.insert(names.email.clone(), email.clone());
+        add(&names.email, email.as_bytes());
     }
     if let Some(groups) = &identity.groups {
-        headers.insert(names.groups.clone(), groups.clone());
+        add(&names.groups, groups.as_bytes());
     }
     // What the upstream may use to write links: from the config, never from what the client claimed.
-    if let Ok(peer) = HeaderValue::try_from(peer.to_string()) {
-        headers.insert(X_FORWARDED_FOR, peer);
-    }
-    let scheme = if resource.url.is_https() { "https" } else { "http" };
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    headers.insert(X_FORWARDED_HOST, resource.public_host.clone());
+    add(&X_FORWARDED_FOR, peer.to_string().as_bytes());
+    let scheme: &[u8] = if resource.url.is_https() { b"https" } else { b"http" };
+    add(&X_FORWARDED_PROTO, scheme);
+    add(&X_FORWARDED_HOST, resource.public_host.as_bytes());
 }
 
 /// Make the headers of the upstream's answer fit for the client: a hostile upstream shares our origin,
 /// so it may not set our cookies, nor send clients to another authorization server.
 pub fn from_upstream(headers: &mut HeaderMap) {
-    remove(headers, |name| {
-        *name == WWW_AUTHENTICATE || name.as_str().starts_with("access-control-")
-    });
+    let is_unwanted = |name: &&HeaderName| {
+        is_of_this_hop(name)
+            || **name == WWW_AUTHENTICATE
+            || name.as_str().starts_with("access-control-")
+    };
+    while let Some(name) = headers.keys().find(is_unwanted).cloned() {
+        headers.remove(name);
+    }
     let sets_ours = |cookie: &HeaderValue| cookies::is_ours(cookie.as_bytes());
     if headers.get_all(SET_COOKIE).iter().any(sets_ours) {
         let kept: Vec<HeaderValue> = headers
@@ -78,18 +102,7 @@ pub fn from_upstream(headers: &mut HeaderMap) {
     }
 }
 
-/// Remove what belongs to this hop alone, and what is `unwanted` besides.
-fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
-    for name in nominated(headers) {
-        headers.remove(name);
-    }
-    let is_unwanted = |name: &&HeaderName| is_of_this_hop(name) || unwanted(name);
-    while let Some(name) = headers.keys().find(is_unwanted).cloned() {
-        headers.remove(name);
-    }
-}
-
-/// RFC 9110 §7.6.1. Names in `Connection` are removed too, before ours are set.
+/// RFC 9110 §7.6.1.
 fn is_of_this_hop(name: &HeaderName) -> bool {
     *name == CONNECTION
         || *name == TE
@@ -101,12 +114,18 @@ fn is_of_this_hop(name: &HeaderName) -> bool {
         || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
 }
 
+/// We have answered `Expect` (RFC 9110 §10.1.1) by reading the body.
+fn is_of_the_framing(name: &HeaderName) -> bool {
+    *name == CONTENT_LENGTH || *name == EXPECT
+}
+
 /// The client's token stops here (MCP "Access Token Privilege Restriction"), and so does what only we
 /// may say about where the request came from, and what would make the upstream serve another path or
 /// method than the one that was judged.
 fn is_our_business(name: &HeaderName) -> bool {
     *name == AUTHORIZATION
         || *name == FORWARDED
+        || *name == HOST
         || *name == ORIGIN
         || name == "dpop"
         || starts_alike("x-forwarded-", name.as_str())
@@ -145,27 +164,15 @@ fn starts_alike(prefix: &str, name: &str) -> bool {
 }
 
 /// By bytes: other applications' cookies pass as they are.
-fn strip_own_cookies(headers: &mut HeaderMap) {
-    let pairs = |line: &HeaderValue| {
-        let kept: Vec<&[u8]> = line
-            .as_bytes()
-            .split(|byte| *byte == b';')
-            .map(<[u8]>::trim_ascii)
-            .filter(|pair| !pair.is_empty() && !cookies::is_ours(pair))
-            .collect();
-        HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok().filter(|line| !line.is_empty())
-    };
-    if headers.contains_key(COOKIE) {
-        let kept: Vec<HeaderValue> = headers.get_all(COOKIE).iter().filter_map(pairs).collect();
-        headers.remove(COOKIE);
-        for line in kept {
-            headers.append(COOKIE, line);
-        }
-    }
+fn without_own_cookies(line: &[u8]) -> Option<Vec<u8>> {
+    let kept: Vec<&[u8]> = line
+        .split(|byte| *byte == b';')
+        .map(<[u8]>::trim_ascii)
+        .filter(|pair| !pair.is_empty() && !cookies::is_ours(pair))
+        .collect();
+    (!kept.is_empty()).then(|| kept.join(&b"; "[..]))
 }
 
-/// `Host`, three about the person, three about the client.
-const MOST_OF_OURS: usize = 7;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -255,7 +262,12 @@ mod tests {
             };
 
             let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-            for_upstream(&mut headers, &resource(), &names(user), &identity, peer);
+            let names = names(user);
+            let word = Word { names: &names, identity: &identity, peer };
+            let mut told = HeaderMap::new();
+            for_upstream(&headers, &resource(), &word, |name, value| {
+                told.append(name, HeaderValue::from_bytes(value).unwrap());
+            });
 
             for (name, expected) in [
                 (user, Some("OURS")),
@@ -266,9 +278,9 @@ mod tests {
                 ("x-forwarded-host", Some("tools.example.com")),
                 ("host", Some("server:3000")),
             ] {
-                let values: Vec<_> = headers.get_all(name).iter().collect();
+                let values: Vec<_> = told.get_all(name).iter().collect();
                 prop_assert_eq!(values, expected.into_iter().collect::<Vec<_>>(), "{}", name);
-                let alike = headers.keys().filter(|own| own.as_str().replace('_', "-") == name);
+                let alike = told.keys().filter(|own| own.as_str().replace('_', "-") == name);
                 prop_assert_eq!(alike.count(), usize::from(expected.is_some()), "{}", name);
             }
         }

@@ -9,11 +9,11 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use slab::Slab;
 
 use crate::clock::Timestamp;
 use crate::proxy::BodyFault;
+use crate::proxy::upstream::UpstreamBody;
 
 /// The answers that one worker has under way; clones share them. They stand in one piece of memory that is
 /// used again and again: a request allocates nothing to be in it.
@@ -62,7 +62,7 @@ struct Entry {
 #[derive(Debug)]
 enum State {
     Awaited,
-    Coming(Incoming),
+    Coming(UpstreamBody),
     Ended(End),
 }
 
@@ -122,7 +122,7 @@ impl AwaitedAnswer {
     }
 
     /// The upstream answers with `body`, which may last until `until`.
-    pub fn begin(self, body: Incoming, until: Timestamp, then: End) -> OpenAnswer {
+    pub fn begin(self, body: UpstreamBody, until: Timestamp, then: End) -> OpenAnswer {
         if let Some(entry) = self.list.lock().get_mut(self.key)
             && matches!(entry.state, State::Awaited)
         {

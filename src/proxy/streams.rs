@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, Method, Request};
-use hyper::body::{Body as _, Incoming};
-use tokio::time::sleep;
+use http_body::Body as _;
 
 use crate::clock::{Clock, Timestamp};
 use crate::grants::{GrantId, Revocations};
 use crate::proxy::Body;
 use crate::proxy::open_answers::{AwaitedAnswer, End, Lease, OpenAnswers};
+use crate::proxy::upstream::UpstreamBody;
 use crate::token::VerifiedToken;
 use crate::wire;
 
@@ -85,7 +85,7 @@ impl WorkerStreams {
     }
 
     /// What was awaited is here.
-    pub fn carry(&self, awaited: Awaited, headers: &HeaderMap, body: Incoming) -> Body {
+    pub fn carry(&self, awaited: Awaited, headers: &HeaderMap, body: UpstreamBody) -> Body {
         // Nothing more will come: there is nothing to end.
         if body.is_end_stream() {
             return Body::Own(wire::Body::Empty);
@@ -99,16 +99,8 @@ impl WorkerStreams {
         Body::Upstream(awaited.answer.begin(body, until, then))
     }
 
-    /// `sweep`, each second. One timer for all there are.
-    pub async fn keep_sweeping(self) {
-        loop {
-            sleep(PAUSE).await;
-            self.sweep();
-        }
-    }
-
-    /// End what may not go on.
-    fn sweep(&self) {
+    /// End what may not go on. To be called each second: one timer for all there are.
+    pub fn sweep(&self) {
         let now = self.all.clock.now();
         let ended = self.open.end_those(|lease| {
             if self.all.revocations.contains(GrantId::new(lease.grant)) {
@@ -158,8 +150,6 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 pub(super) const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
-/// What is ended here was ended within this before; learning it from another replica takes as long again.
-const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -44,4 +44,5 @@ mod service_accounts;
 mod stream_ends;
 mod streaming;
 mod support;
+mod upstream_faults;
 mod vocabulary;

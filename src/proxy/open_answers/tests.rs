@@ -1,4 +1,4 @@
-//! Between a client and an upstream over in-memory pipes, the client in HTTP/1.1 and in HTTP/2.
+//! Between a client, over in-memory pipes in HTTP/1.1 and in HTTP/2, and an upstream.
 
 use std::convert::Infallible;
 use std::error::Error as _;
@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{client, server};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::duplex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
 use crate::proxy::Body;
-use crate::wire;
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
 const GRANT: [u8; 16] = [1; 16];
@@ -43,8 +44,7 @@ impl Answering {
         let (upstream, pieces) = mpsc::channel(1);
         let lease = Lease { grant, until: Timestamp::from_seconds(100), then: End::Cut };
         let awaited = list.await_answer(lease);
-        let open =
-            awaited.begin(incoming(wire::Body::Pieces(pieces)).await, lease.until, lease.then);
+        let open = awaited.begin(arriving(pieces).await, lease.until, lease.then);
         let client = received(protocol, Body::Upstream(open)).await;
         Self { list: list.clone(), upstream, client }
     }
@@ -74,9 +74,26 @@ impl Answering {
     }
 }
 
-/// `body` as it arrives from an upstream.
-async fn incoming(body: wire::Body) -> Incoming {
-    received(Protocol::Http1, body.into()).await
+/// A body that arrives from an upstream, piece by piece. It ends when the sender is dropped, and the receiver is
+/// dropped when nobody reads it any more.
+async fn arriving(mut pieces: mpsc::Receiver<Bytes>) -> UpstreamBody {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut far, _) = listener.accept().await.unwrap();
+    tokio::spawn(async move {
+        let (mut reader, mut writer) = far.split();
+        let mut byte = [0];
+        let write = async {
+            while let Some(piece) = pieces.recv().await {
+                writer.write_all(&piece).await.unwrap();
+            }
+        };
+        tokio::select! {
+            _ = reader.read(&mut byte) => {}
+            () = write => {}
+        }
+    });
+    UpstreamBody::until_close(near)
 }
 
 /// `body` after a connection of its own.
@@ -230,7 +247,7 @@ async fn a_request_that_is_not_answered_yet_can_be_ended() {
     let waiting = Arc::into_inner(waiting).unwrap();
     // An answer that came in the same moment is not given.
     let (_upstream, pieces) = mpsc::channel(1);
-    let late = incoming(wire::Body::Pieces(pieces)).await;
+    let late = arriving(pieces).await;
     let late = waiting.begin(late, lease.until, lease.then).frame().await;
     assert!(matches!(late, Some(Err(BodyFault::Cut))), "{late:?}");
     assert_eq!(list.count(), 0);

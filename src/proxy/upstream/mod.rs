@@ -1,30 +1,52 @@
-//! The one door to the MCP server: each worker has its own, with its own pool of connections.
+//! The one door to the MCP server: each worker has its own, with its own connections.
 
-use std::sync::Arc;
+mod http1;
+mod pool;
+mod socket;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::uri::{PathAndQuery, Scheme, Uri};
-use http::{Request, Response, Version};
+use http::uri::Uri;
+use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::policy::{Admitted, Resource};
+use crate::proxy::headers::{self, IdentityHeaders};
 use crate::proxy::odd_answers::OddAnswers;
 use crate::proxy::streams::WorkerStreams;
-use crate::telemetry::causes;
 use crate::wire::UpstreamUrl;
 
-/// Connections to upstreams, kept alive between requests.
-#[derive(Clone, Debug)]
+use http1::request_head::RequestHead;
+use http1::upload::{Coding, Upload};
+use pool::Pool;
+use socket::{Scratch, Socket};
+
+pub use http1::Garbled;
+pub use http1::body::{Body as UpstreamBody, BrokenBody};
+
+/// What a worker needs to reach upstreams.
+#[derive(Debug)]
 pub struct Upstream {
-    client: Client<HttpConnector, Incoming>,
+    pools: Mutex<Vec<(Arc<UpstreamUrl>, Pool)>>,
+    scratch: Scratch,
+    deadlines: Deadlines,
     pub(super) odd_answers: Arc<OddAnswers>,
     pub(super) streams: WorkerStreams,
+}
+
+/// How long each phase of an exchange may take. A stream has no deadline once its head is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    pub connect: Duration,
+    /// From our last byte to the head of the answer, and for the upstream to take more of the request.
+    pub first_byte: Duration,
+    /// For the client to send more of the request.
+    pub upload: Duration,
 }
 
 /// Why there is no answer from the upstream.
@@ -33,102 +55,119 @@ pub enum UpstreamFault {
     #[error("the path can't be passed on")]
     Target,
     #[error("can't connect: {0}")]
-    Connect(String),
-    #[error("no answer within {} s", FIRST_BYTE.as_secs())]
-    Slow,
+    Connect(io::Error),
+    #[error("no answer within {} s", .0.as_secs())]
+    Slow(Duration),
+    #[error("nothing of the request's body came for {} s", .0.as_secs())]
+    Stalled(Duration),
     /// The client's own body broke off or was malformed while it was being passed on.
     #[error("the request's body broke off: {0}")]
     RequestBody(String),
     #[error("no whole answer: {0}")]
-    Garbled(String),
+    Garbled(#[from] Garbled),
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_mins(1),
+            upload: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Upstream {
     /// `odd_answers` is what all workers have told, `streams` what this one has under way.
     pub fn new(odd_answers: Arc<OddAnswers>, streams: WorkerStreams) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT));
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_mins(1))
-            .timer(TokioTimer::new())
-            .build(connector);
-        Self { client, odd_answers, streams }
+        let (pools, scratch) = (Mutex::default(), Scratch::default());
+        Self { pools, scratch, deadlines: Deadlines::default(), odd_answers, streams }
     }
 
-    /// Send `request` to the upstream of the resource that `permit` is for, whatever its URI named. The
-    /// permit is used up: one request each.
-    ///
-    /// Never sent twice: once a byte has left, a tool may have run. Dropping the returned future or the
-    /// answer's body closes the connection, which tells the upstream to stop.
+    /// Send `request`, which came from `peer`, to the upstream of the resource that `permit` is for, whatever
+    /// its URI named. The permit is used up: one request each.
     pub async fn send(
         &self,
         permit: Admitted,
-        mut request: Request<Incoming>,
-    ) -> Result<Response<Incoming>, UpstreamFault> {
-        let target = target(request.uri(), permit.resource()).ok_or(UpstreamFault::Target)?;
-        drop(permit);
-        *request.uri_mut() = target;
-        *request.version_mut() = Version::HTTP_11;
-        let answer = timeout(FIRST_BYTE, self.client.request(request)).await;
-        match answer {
-            Ok(Ok(mut answer)) => {
-                // What an HTTP/1.0 upstream ends by closing is framed anew, so that a cut shows.
-                *answer.version_mut() = Version::HTTP_11;
-                Ok(answer)
-            }
-            Ok(Err(error)) if error.is_connect() => Err(UpstreamFault::Connect(causes(&error))),
-            Ok(Err(error)) if is_request_body(&error) => {
-                Err(UpstreamFault::RequestBody(causes(&error)))
-            }
-            Ok(Err(error)) => Err(UpstreamFault::Garbled(causes(&error))),
-            Err(_) => Err(UpstreamFault::Slow),
+        request: Request<Incoming>,
+        names: &IdentityHeaders,
+        peer: IpAddr,
+    ) -> Result<Response<UpstreamBody>, UpstreamFault> {
+        let (head, body) = request.into_parts();
+        let resource = permit.resource();
+        let target = target(&head.uri, resource).ok_or(UpstreamFault::Target)?;
+        let mut text = RequestHead::new(&head.method, &target);
+        let identity = &permit.token().facts().headers;
+        let word = headers::Word { names, identity, peer };
+        headers::for_upstream(&head.headers, resource, &word, |name, value| {
+            text.field(name, value);
+        });
+        let text = text.end(&head.method, Coding::of(&body));
+        let (method, url) = (head.method, Arc::clone(&resource.upstream));
+        // They share the memory that the request was read into.
+        drop((head.headers, head.uri, head.extensions, permit));
+        let pool = self.pool(&url);
+        let connect = async {
+            let stream =
+                connect(&url, self.deadlines.connect).await.map_err(UpstreamFault::Connect)?;
+            Ok(Socket::new(stream, self.scratch.clone()))
+        };
+        http1::exchange(&pool, connect, Upload::new(text, body), &method, self.deadlines).await
+    }
+
+    /// Each second, end answers that may not go on and close connections that nobody uses.
+    pub async fn keep_house(&self) {
+        loop {
+            sleep(PAUSE).await;
+            self.streams.sweep();
+            self.tick();
         }
+    }
+
+    fn tick(&self) {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, pool) in pools.iter() {
+            pool.tick();
+        }
+        // Nobody else has it: its resource is gone.
+        pools.retain(|(url, _)| Arc::strong_count(url) > 1);
+    }
+
+    /// There are as many as resources: few.
+    fn pool(&self, url: &Arc<UpstreamUrl>) -> Pool {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, pool)) = pools.iter().find(|(own, _)| Arc::ptr_eq(own, url)) {
+            return pool.clone();
+        }
+        let pool = Pool::default();
+        pools.push((Arc::clone(url), pool.clone()));
+        pool
     }
 }
 
-/// The path within the resource, under the upstream's own path, with the same query. The bytes that
-/// were judged are the bytes that are sent.
-fn target(judged: &Uri, resource: &Resource) -> Option<Uri> {
+/// The path within the resource, under the upstream's own path, with the same query: parts of one text. The
+/// bytes that were judged are the bytes that are sent.
+fn target<'a>(judged: &'a Uri, resource: &'a Resource) -> Option<[&'a str; 4]> {
     let within = judged.path().strip_prefix(resource.url.path())?;
-    let upstream = &resource.upstream;
-    let path_and_query: PathAndQuery = if upstream.path == resource.url.path() {
-        judged.path_and_query()?.clone()
-    } else {
-        let path = if upstream.path.is_empty() && within.is_empty() { "/" } else { &upstream.path };
-        let (mark, query) = judged.query().map_or(("", ""), |query| ("?", query));
-        PathAndQuery::from_maybe_shared(Bytes::from([path, within, mark, query].concat())).ok()?
-    };
-    Uri::builder()
-        .scheme(Scheme::HTTP)
-        .authority(upstream.authority.clone())
-        .path_and_query(path_and_query)
-        .build()
-        .ok()
+    let own = resource.upstream.path.as_str();
+    let path = if own.is_empty() && !within.starts_with('/') { "/" } else { own };
+    let (mark, query) = judged.query().map_or(("", ""), |query| ("?", query));
+    Some([path, within, mark, query])
 }
 
 /// Does `url` accept a connection now? For readiness.
-pub async fn accepts(url: &UpstreamUrl) -> std::io::Result<()> {
-    timeout(CONNECT, TcpStream::connect(url.authority.as_str())).await??;
-    Ok(())
+pub async fn accepts(url: &UpstreamUrl) -> io::Result<()> {
+    connect(url, Deadlines::default().connect).await.map(drop)
 }
 
-fn is_request_body(error: &hyper_util::client::legacy::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        if inner.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user) {
-            return true;
-        }
-        cause = inner.source();
-    }
-    false
+async fn connect(url: &UpstreamUrl, within: Duration) -> io::Result<TcpStream> {
+    let stream = timeout(within, TcpStream::connect(url.authority.as_str())).await??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
-const CONNECT: Duration = Duration::from_secs(3);
-/// From our first byte to the head of the answer, the request's own upload included. A stream has no
-/// deadline after that.
-const FIRST_BYTE: Duration = Duration::from_mins(1);
+/// What is ended here was ended within this before; learning it from another replica takes as long again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -145,29 +184,19 @@ mod tests {
             Vec::new(),
             Scopes::default(),
         );
-        target(&judged.parse().unwrap(), &resource).map(|uri| uri.to_string())
+        target(&judged.parse().unwrap(), &resource).map(|parts| parts.concat())
     }
 
     #[test]
     fn the_path_within_the_resource_stands_under_the_upstreams() {
         for (public, upstream, judged, expected) in [
-            (
-                "https://a.example/mcp",
-                "http://u:3000/mcp",
-                "/mcp?x=1",
-                Some("http://u:3000/mcp?x=1"),
-            ),
-            ("https://a.example/mcp", "http://u:3000/mcp", "/mcp/s", Some("http://u:3000/mcp/s")),
-            (
-                "https://a.example/team/mcp",
-                "http://u:3000/mcp",
-                "/team/mcp?x",
-                Some("http://u:3000/mcp?x"),
-            ),
-            ("https://a.example/mcp", "http://u:3000", "/mcp", Some("http://u:3000/")),
-            ("https://a.example/mcp", "http://u:3000", "/mcp/s?x=1", Some("http://u:3000/s?x=1")),
-            ("https://a.example", "http://u:3000/mcp", "/", Some("http://u:3000/mcp/")),
-            ("https://a.example", "http://u:3000", "/s", Some("http://u:3000/s")),
+            ("https://a.example/mcp", "http://u:3000/mcp", "/mcp?x=1", Some("/mcp?x=1")),
+            ("https://a.example/mcp", "http://u:3000/mcp", "/mcp/s", Some("/mcp/s")),
+            ("https://a.example/team/mcp", "http://u:3000/mcp", "/team/mcp?x", Some("/mcp?x")),
+            ("https://a.example/mcp", "http://u:3000", "/mcp", Some("/")),
+            ("https://a.example/mcp", "http://u:3000", "/mcp/s?x=1", Some("/s?x=1")),
+            ("https://a.example", "http://u:3000/mcp", "/", Some("/mcp/")),
+            ("https://a.example", "http://u:3000", "/s", Some("/s")),
             ("https://a.example/mcp", "http://u:3000/mcp", "/other", None),
         ] {
             assert_eq!(sent(public, upstream, judged).as_deref(), expected, "{judged}");
@@ -179,6 +208,6 @@ mod tests {
     fn the_uri_of_the_request_does_not_choose_the_upstream() {
         let sent = sent("https://a.example/mcp", "http://u:3000/mcp", "http://evil:80/mcp");
 
-        assert_eq!(sent.as_deref(), Some("http://u:3000/mcp"));
+        assert_eq!(sent.as_deref(), Some("/mcp"));
     }
 }

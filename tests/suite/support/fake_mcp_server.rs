@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::support::raw_mcp_server::RawMcpServer;
 use crate::support::soon;
 
 /// What the proxy sent.
@@ -116,6 +117,11 @@ impl FakeMcpServer {
             }
         });
         server
+    }
+
+    /// Where another one listens.
+    pub fn in_place_of(other: &RawMcpServer) -> Self {
+        Self::at(other.address())
     }
 
     fn at(address: SocketAddr) -> Self {

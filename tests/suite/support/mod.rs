@@ -13,6 +13,7 @@ pub mod fake_mcp_server;
 pub mod idp_quirks;
 pub mod introspection;
 pub mod log;
+pub mod raw_mcp_server;
 
 use std::time::Duration;
 

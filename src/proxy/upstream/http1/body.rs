@@ -1,0 +1,194 @@
+//! The body of an answer, read from the upstream's connection as the client takes it. No task, no queue: what
+//! the client does not read stays in the upstream's hands.
+
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::proxy::upstream::http1::answer_head::Reuse;
+use crate::proxy::upstream::http1::chunked::{BadChunk, Chunked};
+use crate::proxy::upstream::http1::upload::{Upload, UploadFault};
+use crate::proxy::upstream::pool::Pool;
+use crate::proxy::upstream::socket::Socket;
+
+/// How the end of a body is told (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// So many bytes are to come.
+    Length(u64),
+    Chunked(Chunked),
+    /// By closing the connection.
+    UntilClose,
+}
+
+/// What is yet to come of an answer. Dropped before its end, it closes the connection, which tells the
+/// upstream to stop.
+#[derive(Debug)]
+pub struct Body {
+    framing: Framing,
+    /// Read and not yet taken.
+    input: Bytes,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Coming(Connection),
+    Over,
+    /// Not told yet.
+    Broken(BrokenBody),
+    Told,
+}
+
+/// What the body comes over, and where that goes afterwards.
+#[derive(Debug)]
+pub struct Connection {
+    pub socket: Socket,
+    pub pool: Pool,
+    pub reuse: Reuse,
+    /// Of a request that is answered before all of it was sent.
+    pub upload: Option<Box<Upload>>,
+}
+
+/// Why there is no more of an answer, though it has not ended.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokenBody {
+    #[error("the connection broke: {0}")]
+    Connection(#[from] io::Error),
+    #[error("the upstream closed the connection before the end")]
+    Closed,
+    #[error(transparent)]
+    Chunk(#[from] BadChunk),
+    #[error("the request's body broke off: {0}")]
+    Request(String),
+}
+
+impl Connection {
+    /// Go on with the request, as far as that is possible now.
+    fn poll_upload(&mut self, context: &mut Context<'_>) -> Result<(), BrokenBody> {
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        match upload.poll(&mut self.socket, context) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(UploadFault::Client(fault))) => return Err(BrokenBody::Request(fault)),
+            // It wants no more of the request. What it says may still be whole.
+            Poll::Ready(Err(UploadFault::Upstream(_))) => self.reuse = Reuse::No,
+        }
+        self.upload = None;
+        Ok(())
+    }
+}
+
+impl Body {
+    /// `input` is what came together with the head.
+    pub fn new(framing: Framing, input: Bytes, connection: Connection) -> Self {
+        let mut body = Self { framing, input, state: State::Coming(connection) };
+        if body.framing == Framing::Length(0) {
+            body.end();
+        }
+        body
+    }
+
+    /// What `stream` says until it is closed.
+    #[cfg(test)]
+    pub fn until_close(stream: tokio::net::TcpStream) -> Self {
+        let socket = Socket::new(stream, crate::proxy::upstream::socket::Scratch::default());
+        let (pool, reuse) = (Pool::default(), Reuse::No);
+        let connection = Connection { socket, pool, reuse, upload: None };
+        Self::new(Framing::UntilClose, Bytes::new(), connection)
+    }
+
+    /// The data that is here, if there is some. Ends with its last byte, not when it is asked again.
+    fn take(&mut self) -> Result<Option<Bytes>, BadChunk> {
+        match &mut self.framing {
+            Framing::Length(left) => {
+                let here =
+                    usize::try_from(*left).map_or(self.input.len(), |l| l.min(self.input.len()));
+                let data = self.input.split_to(here);
+                *left -= here as u64;
+                if *left == 0 {
+                    self.end();
+                }
+                Ok(Some(data).filter(|data| !data.is_empty()))
+            }
+            Framing::Chunked(chunked) => {
+                let data = chunked.next(&mut self.input)?;
+                if chunked.has_ended() {
+                    self.end();
+                }
+                Ok(data)
+            }
+            Framing::UntilClose => {
+                Ok(Some(std::mem::take(&mut self.input)).filter(|data| !data.is_empty()))
+            }
+        }
+    }
+
+    /// Give the connection back, if it can be used again.
+    fn end(&mut self) {
+        let State::Coming(connection) = mem::replace(&mut self.state, State::Over) else { return };
+        // What follows the answer was not asked for.
+        if connection.upload.is_none() && self.input.is_empty() {
+            connection.pool.put(connection.socket, connection.reuse);
+        }
+        self.input = Bytes::new();
+    }
+
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BrokenBody>> {
+        loop {
+            if let Some(data) = self.take()? {
+                return Poll::Ready(Ok(Some(data)));
+            }
+            let State::Coming(connection) = &mut self.state else { return Poll::Ready(Ok(None)) };
+            connection.poll_upload(context)?;
+            self.input = ready!(connection.socket.poll_piece(context))?;
+            if self.input.is_empty() {
+                if self.framing != Framing::UntilClose {
+                    return Poll::Ready(Err(BrokenBody::Closed));
+                }
+                self.state = State::Over;
+            }
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BrokenBody;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        let this = self.get_mut();
+        if matches!(this.state, State::Broken(_))
+            && let State::Broken(fault) = mem::replace(&mut this.state, State::Told)
+        {
+            return Poll::Ready(Some(Err(fault)));
+        }
+        match ready!(this.poll_data(context)) {
+            Ok(data) => Poll::Ready(data.map(|data| Ok(Frame::data(data)))),
+            // Told a moment later: what the client was given before it, the header too, is written first.
+            Err(fault) => {
+                this.state = State::Broken(fault);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.framing {
+            Framing::Length(left) => SizeHint::with_exact(left),
+            Framing::Chunked(_) | Framing::UntilClose => SizeHint::default(),
+        }
+    }
+}

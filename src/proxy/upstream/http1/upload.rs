@@ -1,0 +1,146 @@
+//! A request on its way to the upstream: its head, then its body as the client sends it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::proxy::upstream::socket::{Outbox, Socket};
+
+/// What is yet to be sent of a request. Trailers are left behind.
+#[derive(Debug)]
+pub struct Upload {
+    outbox: Outbox,
+    /// `None` once all of it is in `outbox`.
+    body: Option<Incoming>,
+    coding: Coding,
+    has_moved: bool,
+}
+
+/// How the upstream is told where the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// By its length, of which so much is to come.
+    Length(u64),
+    Chunked,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum UploadFault {
+    /// The body broke off or was malformed.
+    #[error("the request's body broke off: {0}")]
+    Client(String),
+    #[error("the upstream took no more: {0}")]
+    Upstream(#[from] io::Error),
+}
+
+impl Coding {
+    pub fn of(body: &Incoming) -> Self {
+        body.size_hint().exact().map_or(Self::Chunked, Self::Length)
+    }
+}
+
+impl Upload {
+    pub fn new(head: Vec<u8>, body: Incoming) -> Self {
+        let coding = Coding::of(&body);
+        let body = Some(body).filter(|body| !body.is_end_stream());
+        Self { outbox: Outbox::new(head), body, coding, has_moved: false }
+    }
+
+    /// Ready when there is something of the body to send, or it has none.
+    pub fn poll_begun(&mut self, context: &mut Context<'_>) -> Poll<Result<(), UploadFault>> {
+        if self.body.is_none() { Poll::Ready(Ok(())) } else { self.poll_load(context) }
+    }
+
+    /// Send what there is. Ready when all of it is sent.
+    pub fn poll(
+        &mut self,
+        socket: &mut Socket,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), UploadFault>> {
+        loop {
+            if !self.outbox.is_empty() {
+                ready!(socket.poll_write(&mut self.outbox, context))?;
+                self.has_moved = true;
+            }
+            if self.body.is_none() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_load(context))?;
+        }
+    }
+
+    /// Whether it waits for the client, and not for the upstream to take more.
+    pub fn awaits_client(&self) -> bool {
+        self.body.is_some() && self.outbox.is_empty()
+    }
+
+    /// Whether a byte may have reached the upstream: it must not be sent a second time.
+    pub fn has_begun(&self) -> bool {
+        self.has_moved || self.outbox.has_begun()
+    }
+
+    /// Whether it has come further since it was asked last.
+    pub fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
+    }
+
+    /// Put the next piece of the body into the outbox.
+    fn poll_load(&mut self, context: &mut Context<'_>) -> Poll<Result<(), UploadFault>> {
+        while let Some(body) = &mut self.body {
+            let frame = match ready!(Pin::new(&mut *body).poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    let fault = UploadFault::Client(crate::telemetry::causes(&error));
+                    return Poll::Ready(Err(fault));
+                }
+                None => {
+                    self.finish()?;
+                    break;
+                }
+            };
+            let ends = body.is_end_stream();
+            let Ok(data) = frame.into_data() else { continue };
+            if data.is_empty() {
+                continue;
+            }
+            self.add(data)?;
+            if ends {
+                self.finish()?;
+            }
+            break;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn add(&mut self, data: Bytes) -> Result<(), UploadFault> {
+        match &mut self.coding {
+            Coding::Length(left) => {
+                *left = left.checked_sub(data.len() as u64).ok_or_else(|| not_as_long("longer"))?;
+                self.outbox.add(format_args!(""), data, b"");
+            }
+            Coding::Chunked => {
+                let size = data.len();
+                self.outbox.add(format_args!("{size:x}\r\n"), data, b"\r\n");
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), UploadFault> {
+        self.body = None;
+        match self.coding {
+            Coding::Length(0) => {}
+            Coding::Length(_) => return Err(not_as_long("shorter")),
+            Coding::Chunked => self.outbox.end(),
+        }
+        Ok(())
+    }
+}
+
+fn not_as_long(how: &str) -> UploadFault {
+    UploadFault::Client(format!("it is {how} than its Content-Length"))
+}
