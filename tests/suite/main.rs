@@ -39,6 +39,7 @@ mod recheck;
 mod refresh;
 mod registration;
 mod remembered_consent;
+mod resource_indicators;
 mod revocation;
 mod service_accounts;
 mod stream_ends;

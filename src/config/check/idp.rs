@@ -4,7 +4,7 @@ use url::Url;
 
 use crate::config::check::identity::{self, Sources};
 use crate::config::check::secret::fetch;
-use crate::config::check::{access_tokens, choice, filled_in};
+use crate::config::check::{access_tokens, choice, filled_in, resource_indicator};
 use crate::config::field::{Field, Required, Typed};
 use crate::config::problem::{Problem, Reported};
 use crate::config::raw::idp::{
@@ -13,7 +13,7 @@ use crate::config::raw::idp::{
 use crate::config::stanza::Reading;
 use crate::config::values::Pair;
 use crate::idp::profile::{Endpoints, IdentitySource, Metadata, RecheckWith, TENANT, Tenants};
-use crate::idp::{ClientAuthentication, IdpSettings};
+use crate::idp::{ClientAuthentication, IdpSettings, ResourceIndicator};
 use crate::oauth::public_url::is_loopback;
 use crate::oauth::scope::is_scope_name;
 
@@ -40,12 +40,16 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
     let sources = identity::check(raw.identity, http, reading);
     let metadata = metadata(raw.metadata, raw.endpoints, sources.as_ref().ok(), http, reading);
     let scopes = scopes(raw.scopes, raw.dropped_scopes, sources.as_ref().ok(), reading);
+    let resource_indicator =
+        resource_indicator::check(raw.resource_indicator, raw.resource_scope, reading);
+    let names_resource = resource_indicator.as_ref().ok().and_then(ResourceIndicator::parameter);
+    let ours = [&OUR_PARAMETERS[..], names_resource.as_slice()].concat();
     let authorization_parameters =
-        parameters(raw.authorization_parameters, &OUR_PARAMETERS, "login", reading);
+        parameters(raw.authorization_parameters, &ours, "login", reading);
     let another_account_parameters =
-        parameters(raw.another_account_parameters, &OUR_PARAMETERS, "login", reading);
-    let token_parameters =
-        parameters(raw.token_parameters, &OUR_TOKEN_PARAMETERS, "token request", reading);
+        parameters(raw.another_account_parameters, &ours, "login", reading);
+    let ours = [&OUR_TOKEN_PARAMETERS[..], names_resource.as_slice()].concat();
+    let token_parameters = parameters(raw.token_parameters, &ours, "token request", reading);
     let user_key = user_key(raw.user_key, reading);
     let claim = raw.tenant_claim.optional();
     let claim = claim.map(|typed| typed.map_or_else(|| TENANT_CLAIM.to_owned(), |own| own.value));
@@ -75,6 +79,7 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
         authorization_parameters: authorization_parameters?,
         another_account_parameters: another_account_parameters?,
         token_parameters: token_parameters?,
+        resource_indicator: resource_indicator?,
         identity,
         user_key: user_key?,
         groups,

@@ -16,6 +16,7 @@ mod machines;
 mod origins;
 mod proxies;
 mod registration;
+mod resource_indicator;
 mod resources;
 mod sealing_keys;
 mod secret;

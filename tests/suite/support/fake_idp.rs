@@ -226,7 +226,8 @@ struct State {
     session: Option<&'static str>,
     codes: HashMap<String, Pending>,
     /// Those that are good.
-    refresh_tokens: HashSet<String>,
+    /// With what they are for.
+    refresh_tokens: HashMap<String, Option<String>>,
     access_tokens: HashSet<String>,
     issued: Vec<String>,
 }
@@ -235,6 +236,7 @@ struct State {
 struct Pending {
     redirect_uri: String,
     gets_refresh_token: bool,
+    resource: Option<String>,
     nonce: Option<String>,
     challenge: String,
 }
@@ -257,7 +259,7 @@ impl FakeIdp {
             person,
             session: None,
             codes: HashMap::new(),
-            refresh_tokens: HashSet::new(),
+            refresh_tokens: HashMap::new(),
             access_tokens: HashSet::new(),
             issued: Vec::new(),
         };
@@ -631,11 +633,7 @@ fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Byte
     {
         return json_answer(400, &json!({ "error": "invalid_scope", "scope": unknown }));
     }
-    // Some IdPs refuse a parameter that they don't know: nothing of the MCP client's may reach them.
-    if asked.contains_key("resource") {
-        let why = "AADSTS9010010: the resource parameter doesn't match with the requested scopes";
-        return json_answer(400, &json!({ "error": "invalid_target", "error_description": why }));
-    }
+    let Ok(resource) = resource_of(quirks, asked) else { return another_resource() };
     let mut state = idp.state.lock().unwrap();
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("state", of("state"));
@@ -667,6 +665,7 @@ fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Byte
                 Refresh::Unasked => true,
                 Refresh::Never => false,
             },
+            resource,
             nonce: asked.get("nonce").cloned(),
             challenge: of("code_challenge").to_owned(),
         };
@@ -677,6 +676,29 @@ fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Byte
     let location = format!("{}?{}", of("redirect_uri"), query.finish());
     let answer = Response::builder().status(StatusCode::FOUND).header("location", location);
     answer.body(Full::default()).unwrap()
+}
+
+/// A parameter that means a resource is missing, or not welcome.
+struct AnotherResource;
+
+/// What the parameters say a login or a token is for.
+fn resource_of(
+    quirks: &Quirks,
+    asked: &HashMap<String, String>,
+) -> Result<Option<String>, AnotherResource> {
+    let is_wrong =
+        |name: &&str| asked.contains_key(*name) != (quirks.resource_parameter == Some(*name));
+    // Some IdPs refuse a parameter that they don't know: nothing of the MCP client's may reach them.
+    if ["resource", "audience"].iter().any(is_wrong) {
+        return Err(AnotherResource);
+    }
+    Ok(quirks.resource_parameter.map(|name| asked[name].clone()))
+}
+
+/// As Entra says it.
+fn another_resource() -> Response<Full<Bytes>> {
+    let why = "AADSTS9010010: the resource parameter doesn't match with the requested scopes";
+    json_answer(400, &json!({ "error": "invalid_target", "error_description": why }))
 }
 
 fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>) -> Answer {
@@ -698,20 +720,21 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
         return Ok(json_answer(401, &json!({ "error": "invalid_client" })));
     }
     let of = |name: &str| form.get(name).map_or("", String::as_str);
-    let pending = if of("grant_type") == "refresh_token" {
+    let Ok(asked_for) = resource_of(&idp.quirks, form) else { return Ok(another_resource()) };
+    let (pending, resource) = if of("grant_type") == "refresh_token" {
         if let Conduct::RefusesRefresh(error) = conduct {
             return Ok(json_answer(idp.quirks.error_status, &json!({ "error": error })));
         }
         let presented = of("refresh_token").to_owned();
         // Each works once, as at a strict IdP.
-        let is_good = match conduct {
-            Conduct::KeepsRefreshToken => state.refresh_tokens.contains(&presented),
+        let good = match conduct {
+            Conduct::KeepsRefreshToken => state.refresh_tokens.get(&presented).cloned(),
             _ => state.refresh_tokens.remove(&presented),
         };
-        if !is_good {
+        let Some(resource) = good else {
             return Ok(json_answer(400, &json!({ "error": "invalid_grant", "why": "spent" })));
-        }
-        None
+        };
+        (None, resource)
     } else {
         // Spent at the first attempt, as a strict IdP does.
         let Some(pending) = state.codes.remove(of("code")) else {
@@ -723,8 +746,13 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
         if !is_right {
             return Ok(json_answer(400, &json!({ "error": "invalid_grant", "why": "proof" })));
         }
-        Some(pending)
+        let resource = pending.resource.clone();
+        (Some(pending), resource)
     };
+    // RFC 8707 §2.2
+    if asked_for != resource {
+        return Ok(another_resource());
+    }
     let is_refresh = pending.is_none();
     let gets_refresh_token = pending.as_ref().is_none_or(|pending| pending.gets_refresh_token);
     let access_token = format!("canary-idp-access-{}", random_text());
@@ -735,7 +763,7 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
     if conduct != Conduct::NoRefreshToken && !keeps && gets_refresh_token {
         let padding = if conduct == Conduct::LongRefreshToken { 1738 } else { 0 };
         let refresh_token = format!("canary-idp-refresh-{}{}", random_text(), "x".repeat(padding));
-        state.refresh_tokens.insert(refresh_token.clone());
+        state.refresh_tokens.insert(refresh_token.clone(), resource);
         answer["refresh_token"] = json!(refresh_token);
     }
     let fields = answer.as_object_mut().unwrap();
