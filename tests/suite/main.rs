@@ -21,6 +21,7 @@ mod evil_idp;
 mod exchanges;
 mod formats;
 mod identity;
+mod idp_outage;
 mod idp_tokens;
 mod introspection;
 mod jwks;

@@ -8,7 +8,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use aws_lc_rs::encoding::AsDer as _;
@@ -201,8 +200,8 @@ struct Inner {
     held: watch::Sender<Option<&'static str>>,
     are_keys_held: watch::Sender<bool>,
     introspection: Introspection,
-    /// Connections that came while it was down.
-    in_vain: AtomicUsize,
+    /// What was asked while it was down: the path, and when.
+    in_vain: Mutex<Vec<(String, u64)>>,
 }
 
 /// What becomes of a request for the discovery document.
@@ -275,7 +274,7 @@ impl FakeIdp {
             held: watch::Sender::new(None),
             are_keys_held: watch::Sender::new(false),
             introspection: Introspection::new(),
-            in_vain: AtomicUsize::new(0),
+            in_vain: Mutex::default(),
         };
         let inner = Arc::new(inner);
         tokio::spawn(listen(listener, inner.clone()));
@@ -306,7 +305,14 @@ impl FakeIdp {
 
     /// How often somebody tried to reach it while it was down.
     pub fn in_vain(&self) -> usize {
-        self.inner.in_vain.load(Ordering::Relaxed)
+        self.inner.in_vain.lock().unwrap().len()
+    }
+
+    /// When it was asked for one of `paths` while it was down: seconds since 1970, earliest first.
+    pub fn asked_in_vain(&self, paths: &[&str]) -> Vec<u64> {
+        let in_vain = self.inner.in_vain.lock().unwrap();
+        let of_these = in_vain.iter().filter(|(path, _)| paths.contains(&path.as_str()));
+        of_these.map(|(_, at)| *at).collect()
     }
 
     /// From now on who asks for the discovery document waits.
@@ -446,11 +452,6 @@ fn refreshes(asked: &[Asked]) -> usize {
 async fn listen(listener: TcpListener, idp: Arc<Inner>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        if idp.state.lock().unwrap().is_down {
-            idp.in_vain.fetch_add(1, Ordering::Relaxed);
-            idp.asked.send_modify(|_| {});
-            continue;
-        }
         let idp = idp.clone();
         let service = service_fn(move |request| answer(idp.clone(), request));
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
@@ -463,6 +464,10 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     if idp.state.lock().unwrap().is_down {
+        let at = idp.clock.now().seconds();
+        idp.in_vain.lock().unwrap().push((idp.plain_path(head.uri.path()), at));
+        idp.asked.send_modify(|_| {});
+        // It breaks off, and nothing was answered.
         return Err(io::Error::other("down"));
     }
     let query = head.uri.query().unwrap_or("");
