@@ -15,13 +15,13 @@ use super::*;
 use crate::wire::answer;
 
 /// A server that writes down what reaches its application.
-struct Recorded {
-    running: Running,
+pub(super) struct Recorded {
+    pub(super) running: Running,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Recorded {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&seen);
         let settings = WorkerSettings { log: Dispatch::none(), deadlines: Deadlines::default() };
@@ -47,7 +47,7 @@ impl Recorded {
         answer
     }
 
-    fn take_seen(&self) -> Vec<String> {
+    pub(super) fn take_seen(&self) -> Vec<String> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 }
@@ -129,7 +129,7 @@ async fn what_is_malformed_on_the_wire_never_reaches_the_application() {
         (405, "TRACE /mcp HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()),
         (405, "get /mcp HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()),
         (400, "GET /mcp HTTP/1.2\r\nHost: a\r\n\r\n".to_owned()),
-        (400, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
+        (400, "PRI * HTTP/2.0\r\n\r\nSM\r\n\rX".to_owned()),
         (400, post("/mcp/../admin", "", "")),
         (400, post("/mcp/%2e%2e/admin", "", "")),
         (400, post("//mcp", "", "")),

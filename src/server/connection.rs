@@ -1,5 +1,5 @@
-//! One HTTP/1.1 connection from accepting it to closing it. Bytes pass `observed`, hyper parses them,
-//! `entry` judges the request, the application answers.
+//! One connection from accepting it to closing it. Bytes pass `observed`, hyper parses them, `entry` judges
+//! the request, the application answers. What begins as HTTP/2 does goes on in `http2`.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use crate::server::deadline::{Deadlines, Watch};
 use crate::server::drain::{Stage, Stop};
 use crate::server::entry;
+use crate::server::http2;
 use crate::server::observed::{Exchange, Observed, Progress, Waiting};
 use crate::server::refusal::Refusal;
 use crate::wire::{Body, BodyFault, Request, Response};
@@ -35,11 +36,11 @@ pub async fn serve<S, H, F>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Request, IpAddr) -> F,
-    F: Future<Output = Response>,
+    F: Future<Output = Response> + Send + 'static,
 {
     let progress = Arc::new(Progress::default());
     let begin = Arc::clone(&progress);
-    let service = service_fn(move |request: Request| {
+    let service = service_fn(|request: Request| {
         let exchange = begin.begin();
         let answer = entry::admit(request).map(|request| handler(request, peer));
         async move {
@@ -74,7 +75,13 @@ pub async fn serve<S, H, F>(
         })
         .await
     };
-    let stream = http.into_parts().io.into_inner().into_inner();
+    let parts = http.into_parts();
+    let stream = parts.io.into_inner().into_inner();
+    if progress.speaks_http2() {
+        // Boxed, so that a connection without it holds no room for it.
+        let came = parts.read_buf;
+        return Box::pin(http2::serve(stream, came, peer, handler, deadlines, stop)).await;
+    }
     last_word(stream, peer, too_slow, &progress, deadlines).await;
 }
 
@@ -98,7 +105,7 @@ async fn last_word<S>(
     }
     let farewell = async {
         if let Some(refusal) = refusal {
-            log(refusal, peer);
+            refusal.log(peer);
             say(&mut stream, refusal).await;
         }
         let _ = stream.shutdown().await;
@@ -138,23 +145,13 @@ fn finish(
     // A body that `framing` refused is the client's fault, whatever the handler made of it.
     let answer = exchange.refusal().map_or(answer, Err);
     let mut response = answer.unwrap_or_else(|refusal| {
-        log(refusal, peer);
+        refusal.log(peer);
         refusal.to_response()
     });
     if exchange.is_last() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.map(|body| Answer { body, _exchange: exchange })
-}
-
-fn log(refusal: Refusal, peer: IpAddr) {
-    tracing::info!(
-        fault = %refusal,
-        whose_fault = "client",
-        status = refusal.status().as_u16(),
-        %peer,
-        "request refused"
-    );
 }
 
 /// An answer's body, which ends the exchange when it is dropped.

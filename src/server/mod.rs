@@ -1,11 +1,12 @@
 //! The server: listens, deals connections to workers, refuses what is malformed on the wire, and hands
-//! the rest to the application. HTTP/1.1 only.
+//! the rest to the application. HTTP/1.1, and HTTP/2 with prior knowledge (RFC 9113 §3.3).
 
 mod connection;
 mod deadline;
 mod drain;
 mod entry;
 mod framing;
+mod http2;
 mod listen;
 mod observed;
 mod refusal;
@@ -82,7 +83,7 @@ pub fn start<M, H, F>(
 ) -> Result<Running, StartFault>
 where
     M: Fn() -> H + Clone + Send + 'static,
-    H: Fn(Request, IpAddr) -> F + Clone + Send + 'static,
+    H: Fn(Request, IpAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     let (drain, stop) = Drain::new();

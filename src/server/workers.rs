@@ -45,7 +45,7 @@ impl Workers {
     ) -> io::Result<Self>
     where
         M: Fn() -> H + Clone + Send + 'static,
-        H: Fn(Request, IpAddr) -> F + Clone + Send + 'static,
+        H: Fn(Request, IpAddr) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response> + Send + 'static,
     {
         let mut senders = Vec::with_capacity(count.get());
@@ -104,7 +104,7 @@ async fn serve<H, F>(
     deadlines: Deadlines,
     stop: Stop,
 ) where
-    H: Fn(Request, IpAddr) -> F + Clone + Send + 'static,
+    H: Fn(Request, IpAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     let mut connections = JoinSet::new();
