@@ -1,5 +1,7 @@
 //! Floods of frames that are cheap to send (RFC 9113 §10.5). The connection ends, and little was begun.
 
+use std::sync::atomic::AtomicBool;
+
 use tokio::io::{AsyncReadExt as _, ReadHalf, WriteHalf, split};
 
 use super::by_hand::{
@@ -17,18 +19,25 @@ struct Outcome {
     frames: Vec<Got>,
 }
 
-/// Send `flood` after `before`, reading all the while. The clock stands, so that the server reads all of it,
-/// and says by GOAWAY when it looks at it no longer.
+/// Send `flood` after `before`, reading all the while, until GOAWAY says that nobody looks at it any more.
 async fn flood(before: &[u8], flood: impl Iterator<Item = Vec<u8>>) -> Outcome {
     let (_drain, stop) = Drain::new();
     let app = App::default();
     let (reading, mut writing): (ReadHalf<_>, WriteHalf<_>) = split(app.connect(&stop));
     let mut reading = ByHand::silent(tokio::io::join(reading, tokio::io::sink()));
-    // Until the server has had its last word.
-    let read = tokio::spawn(async move { reading.watch().await.0 });
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&is_over);
+    let read = tokio::spawn(async move {
+        let mut frames = Vec::new();
+        while let Some(got) = reading.any().await {
+            over.fetch_or(got.frame.kind == GOAWAY, Ordering::Relaxed);
+            frames.push(got);
+        }
+        frames
+    });
     writing.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, b""), before].concat()).await.unwrap();
     for piece in flood {
-        if read.is_finished() || writing.write_all(&piece).await.is_err() {
+        if is_over.load(Ordering::Relaxed) || writing.write_all(&piece).await.is_err() {
             break;
         }
     }
