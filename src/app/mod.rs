@@ -249,7 +249,9 @@ fn serve_health(
     let readiness = Arc::clone(readiness);
     let make_handler = move || {
         let readiness = Arc::clone(&readiness);
-        move |request, _peer| std::future::ready(health::answer(&readiness, &request))
+        move |request, _peer| {
+            std::future::ready(health::answer(&readiness, &request).map(Into::into))
+        }
     };
     let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };
     server::start(listener, NonZeroUsize::MIN, &settings, make_handler)

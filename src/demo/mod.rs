@@ -163,7 +163,11 @@ fn serve_sample(listener: Listener, log: &Dispatch) -> Result<server::Running, s
         let own = own.clone();
         move |request: Request, _peer| {
             let is_ours = names(&request, &own);
-            async move { if is_ours { mcp_server::answer(request).await } else { misdirected() } }
+            async move {
+                let answer =
+                    if is_ours { mcp_server::answer(request).await } else { misdirected() };
+                answer.map(Into::into)
+            }
         }
     };
     server::start(listener, NonZeroUsize::MIN, &worker(log), make_handler)
@@ -179,7 +183,10 @@ fn serve_idp(
         let (own, idp) = (own.clone(), Arc::clone(&idp));
         move |request: Request, _peer| {
             let (is_ours, idp) = (names(&request, &own), Arc::clone(&idp));
-            async move { if is_ours { idp.answer(request).await } else { misdirected() } }
+            async move {
+                let answer = if is_ours { idp.answer(request).await } else { misdirected() };
+                answer.map(Into::into)
+            }
         }
     };
     server::start(listener, NonZeroUsize::MIN, &worker(log), make_handler)

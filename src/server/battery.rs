@@ -15,13 +15,13 @@ use super::*;
 use crate::wire::answer;
 
 /// A server that writes down what reaches its application.
-struct Recorded {
-    running: Running,
+pub(super) struct Recorded {
+    pub(super) running: Running,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Recorded {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&seen);
         let settings = WorkerSettings { log: Dispatch::none(), deadlines: Deadlines::default() };
@@ -47,26 +47,26 @@ impl Recorded {
         answer
     }
 
-    fn take_seen(&self) -> Vec<String> {
+    pub(super) fn take_seen(&self) -> Vec<String> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 }
 
-async fn handle(request: Request, peer: IpAddr, seen: Arc<Mutex<Vec<String>>>) -> Response<Body> {
+async fn handle(request: Request, peer: IpAddr, seen: Arc<Mutex<Vec<String>>>) -> Response {
     assert!(peer.is_loopback());
     assert_ne!(request.uri().path(), "/panic", "asked to");
     let (parts, body) = request.into_parts();
     if parts.uri.path() == "/unread" {
-        return answer::empty(StatusCode::UNAUTHORIZED);
+        return answer::empty(StatusCode::UNAUTHORIZED).map(Into::into);
     }
     let Ok(body) = body.collect().await else {
-        return answer::plain(StatusCode::BAD_GATEWAY, "broke off");
+        return answer::plain(StatusCode::BAD_GATEWAY, "broke off").map(Into::into);
     };
     let body = String::from_utf8(body.to_bytes().to_vec()).unwrap();
     let upgrades = parts.headers.keys().filter(|name| name.as_str().contains("2-settings"));
     let line = format!("{} {} {body}{}", parts.method, parts.uri, upgrades.count());
     seen.lock().unwrap().push(line);
-    answer::plain(StatusCode::OK, "done")
+    answer::plain(StatusCode::OK, "done").map(Into::into)
 }
 
 fn post(path: &str, fields: &str, body: &str) -> String {
@@ -129,7 +129,7 @@ async fn what_is_malformed_on_the_wire_never_reaches_the_application() {
         (405, "TRACE /mcp HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()),
         (405, "get /mcp HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()),
         (400, "GET /mcp HTTP/1.2\r\nHost: a\r\n\r\n".to_owned()),
-        (400, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
+        (400, "PRI * HTTP/2.0\r\n\r\nSM\r\n\rX".to_owned()),
         (400, post("/mcp/../admin", "", "")),
         (400, post("/mcp/%2e%2e/admin", "", "")),
         (400, post("//mcp", "", "")),
@@ -263,7 +263,7 @@ async fn connections_are_dealt_to_the_workers_in_turn() {
         move |_: Request, _: IpAddr| async move {
             assert_eq!(std::thread::current().id(), made_on);
             let name = std::thread::current().name().unwrap().to_owned();
-            answer::json(StatusCode::OK, &name)
+            answer::json(StatusCode::OK, &name).map(Into::into)
         }
     });
     let server = Recorded { running: running.unwrap(), seen: Arc::default() };
@@ -305,7 +305,7 @@ async fn who_waits_to_be_accepted_is_served_before_nobody_listens() {
     }
     let settings = WorkerSettings { log: Dispatch::none(), deadlines: Deadlines::default() };
     let (drain, mut stop) = Drain::new();
-    let handler = || async |_, _| answer::plain(StatusCode::OK, "done");
+    let handler = || async |_, _| answer::plain(StatusCode::OK, "done").map(Into::into);
     let workers = Workers::start(NonZeroUsize::MIN, &settings, handler, &stop).unwrap();
     let at_once =
         DrainSettings { keep_accepting: Duration::ZERO, finish_within: Duration::from_secs(25) };

@@ -1,8 +1,7 @@
-//! One HTTP/1.1 connection from accepting it to closing it. Bytes pass `observed`, hyper parses them,
-//! `entry` judges the request, the application answers.
+//! One connection from accepting it to closing it. Bytes pass `observed`, hyper parses them, `entry` judges
+//! the request, the application answers. What begins as HTTP/2 does goes on in `http2`.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
@@ -10,7 +9,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Response;
 use http::header::{CONNECTION, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::server::conn::http1::Builder;
@@ -19,16 +17,18 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 
+use crate::proxy::{Body, BodyFault, Response};
 use crate::server::deadline::{Deadlines, Watch};
 use crate::server::drain::{Stage, Stop};
 use crate::server::entry;
+use crate::server::http2;
 use crate::server::observed::{Exchange, Observed, Progress, Waiting};
 use crate::server::refusal::Refusal;
-use crate::wire::{Body, Request};
+use crate::wire::Request;
 
 /// Serve `stream` until either side closes it. `handler` sees only requests that passed `framing` and
 /// `entry`; dropping this future cancels what it is doing.
-pub async fn serve<S, H, F, B>(
+pub async fn serve<S, H, F>(
     stream: S,
     peer: IpAddr,
     handler: H,
@@ -37,12 +37,11 @@ pub async fn serve<S, H, F, B>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Request, IpAddr) -> F,
-    F: Future<Output = Response<B>>,
-    B: HttpBody<Data = Bytes, Error: Error + Send + Sync> + From<Body> + Unpin + 'static,
+    F: Future<Output = Response> + Send + 'static,
 {
     let progress = Arc::new(Progress::default());
     let begin = Arc::clone(&progress);
-    let service = service_fn(move |request: Request| {
+    let service = service_fn(|request: Request| {
         let exchange = begin.begin();
         let answer = entry::admit(request).map(|request| handler(request, peer));
         async move {
@@ -77,7 +76,13 @@ pub async fn serve<S, H, F, B>(
         })
         .await
     };
-    let stream = http.into_parts().io.into_inner().into_inner();
+    let parts = http.into_parts();
+    let stream = parts.io.into_inner().into_inner();
+    if progress.speaks_http2() {
+        // Boxed, so that a connection without it holds no room for it.
+        let came = parts.read_buf;
+        return Box::pin(http2::serve(stream, came, peer, handler, deadlines, stop)).await;
+    }
     last_word(stream, peer, too_slow, &progress, deadlines).await;
 }
 
@@ -101,7 +106,7 @@ async fn last_word<S>(
     }
     let farewell = async {
         if let Some(refusal) = refusal {
-            log(refusal, peer);
+            refusal.log(peer);
             say(&mut stream, refusal).await;
         }
         let _ = stream.shutdown().await;
@@ -127,22 +132,21 @@ fn builder() -> Builder {
         .keep_alive(true)
         .half_close(false)
         .header_read_timeout(None)
-        .max_headers(HYPER_MAX_FIELDS)
-        .max_header_size(HYPER_MAX_BUFFER)
+        .max_header_size(HYPER_MAX_HEAD)
         .max_buf_size(HYPER_MAX_BUFFER);
     builder
 }
 
-fn finish<B: From<Body>>(
-    answer: Result<Response<B>, Refusal>,
+fn finish(
+    answer: Result<Response, Refusal>,
     exchange: Exchange,
     peer: IpAddr,
-) -> Response<Answer<B>> {
+) -> http::Response<Answer> {
     // A body that `framing` refused is the client's fault, whatever the handler made of it.
     let answer = exchange.refusal().map_or(answer, Err);
     let mut response = answer.unwrap_or_else(|refusal| {
-        log(refusal, peer);
-        refusal.to_response().map(B::from)
+        refusal.log(peer);
+        refusal.to_response().map(Into::into)
     });
     if exchange.is_last() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -150,30 +154,20 @@ fn finish<B: From<Body>>(
     response.map(|body| Answer { body, _exchange: exchange })
 }
 
-fn log(refusal: Refusal, peer: IpAddr) {
-    tracing::info!(
-        fault = %refusal,
-        whose_fault = "client",
-        status = refusal.status().as_u16(),
-        %peer,
-        "request refused"
-    );
-}
-
 /// An answer's body, which ends the exchange when it is dropped.
-struct Answer<B> {
-    body: B,
+struct Answer {
+    body: Body,
     _exchange: Exchange,
 }
 
-impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Answer<B> {
+impl HttpBody for Answer {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BodyFault;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(context)
     }
 
@@ -187,8 +181,9 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Answer<B> {
 }
 
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-const HYPER_MAX_FIELDS: usize = 100;
-const HYPER_MAX_BUFFER: usize = 32 * 1024;
+const HYPER_MAX_HEAD: usize = 32 * 1024;
+/// Of a body, in each direction.
+const HYPER_MAX_BUFFER: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,12 @@
 //! The server: listens, deals connections to workers, refuses what is malformed on the wire, and hands
-//! the rest to the application. HTTP/1.1 only.
+//! the rest to the application. HTTP/1.1, and HTTP/2 with prior knowledge (RFC 9113 §3.3).
 
 mod connection;
 mod deadline;
 mod drain;
 mod entry;
 mod framing;
+mod http2;
 mod listen;
 mod observed;
 mod refusal;
@@ -14,14 +15,10 @@ mod workers;
 #[cfg(test)]
 mod battery;
 
-use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 
-use bytes::Bytes;
-use http::Response;
-use http_body::Body as HttpBody;
 use tokio::net::TcpListener;
 use tracing::instrument::WithSubscriber as _;
 
@@ -30,9 +27,10 @@ pub use drain::{DrainSettings, Drained};
 pub use listen::{BindFault, ListenAddress};
 pub use workers::WorkerSettings;
 
+use crate::proxy::Response;
 use crate::server::drain::Drain;
 use crate::server::workers::Workers;
-use crate::wire::{Body, Request};
+use crate::wire::Request;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +76,7 @@ impl Listener {
 ///
 /// A handler gets the peer's address: the client's, or that of whatever stands in front of us. It is
 /// cancelled when the client goes.
-pub fn start<M, H, F, B>(
+pub fn start<M, H, F>(
     Listener { socket, address }: Listener,
     workers: NonZeroUsize,
     settings: &WorkerSettings,
@@ -86,9 +84,8 @@ pub fn start<M, H, F, B>(
 ) -> Result<Running, StartFault>
 where
     M: Fn() -> H + Clone + Send + 'static,
-    H: Fn(Request, IpAddr) -> F + Clone + Send + 'static,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: HttpBody<Data = Bytes, Error: Error + Send + Sync> + From<Body> + Send + Unpin + 'static,
+    H: Fn(Request, IpAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
 {
     let (drain, stop) = Drain::new();
     let workers =

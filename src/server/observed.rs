@@ -24,6 +24,7 @@ pub struct Progress {
     has_begun: AtomicBool,
     is_finishing: AtomicBool,
     write_is_stuck: AtomicBool,
+    speaks_http2: AtomicBool,
     refusal: OnceLock<Refusal>,
 }
 
@@ -82,6 +83,11 @@ impl Progress {
         self.body_is_due.load(Ordering::Relaxed)
     }
 
+    /// The client began with HTTP/2's preface. hyper has all that has come, and has given up on it.
+    pub fn speaks_http2(&self) -> bool {
+        self.speaks_http2.load(Ordering::Relaxed)
+    }
+
     pub fn refusal(&self) -> Option<Refusal> {
         self.refusal.get().copied()
     }
@@ -125,13 +131,23 @@ impl Drop for Exchange {
 #[derive(Debug)]
 pub struct Observed<S> {
     stream: S,
+    version: Version,
     framing: Framing,
     progress: Arc<Progress>,
 }
 
+/// Which protocol the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// So many bytes of HTTP/2's preface have come, and nothing else. hyper has not seen them.
+    Undecided(usize),
+    Http1,
+    Http2,
+}
+
 impl<S> Observed<S> {
     pub fn new(stream: S, progress: Arc<Progress>) -> Self {
-        Self { stream, framing: Framing::default(), progress }
+        Self { stream, version: Version::Undecided(0), framing: Framing::default(), progress }
     }
 
     pub fn into_inner(self) -> S {
@@ -153,6 +169,57 @@ impl<S> Observed<S> {
         })
     }
 
+    /// The first read, and those after it while the bytes may still become HTTP/2's preface. `first_byte` is
+    /// the limit on all of them.
+    fn poll_begin(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+        mut held: usize,
+    ) -> Poll<io::Result<()>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let before = buffer.filled().len();
+        loop {
+            // They are known, so that holding them back means counting them.
+            let begin = PREFACE.get(..held).unwrap_or_default();
+            if buffer.remaining() <= begin.len() {
+                return Poll::Ready(Err(io::Error::other("no room for HTTP/2's preface")));
+            }
+            buffer.put_slice(begin);
+            let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+            if !matches!(read, Poll::Ready(Ok(()))) {
+                buffer.set_filled(before);
+                return read;
+            }
+            let bytes = buffer.filled().get(before..).unwrap_or_default();
+            let has_ended = bytes.len() == held;
+            if bytes.starts_with(PREFACE) {
+                // hyper gives up on it without a word, and gives it back.
+                self.version = Version::Http2;
+                self.progress.speaks_http2.store(true, Ordering::Relaxed);
+                return Poll::Ready(Ok(()));
+            }
+            if has_ended || !PREFACE.starts_with(bytes) {
+                self.version = Version::Http1;
+                return Poll::Ready(self.pass(buffer, before));
+            }
+            held = bytes.len();
+            self.version = Version::Undecided(held);
+            buffer.set_filled(before);
+        }
+    }
+
+    /// hyper must not see one byte of a read that was refused.
+    fn pass(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let verdict = self.judge(buffer.filled().get(before..).unwrap_or_default());
+        if verdict.is_err() {
+            buffer.set_filled(before);
+        }
+        verdict
+    }
+
     fn note_write<T>(&self, written: &Poll<T>) {
         let was_stuck = self.progress.write_is_stuck.swap(written.is_pending(), Ordering::Relaxed);
         if was_stuck && written.is_ready() {
@@ -168,14 +235,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-        let verdict = this.judge(buffer.filled().get(before..).unwrap_or_default());
-        if verdict.is_err() {
-            // hyper must not see one byte of a read that was refused.
-            buffer.set_filled(before);
+        match this.version {
+            Version::Http1 => {
+                let before = buffer.filled().len();
+                ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+                Poll::Ready(this.pass(buffer, before))
+            }
+            Version::Undecided(held) => this.poll_begin(context, buffer, held),
+            // What comes now is not for HTTP/1.
+            Version::Http2 => Poll::Ready(Ok(())),
         }
-        Poll::Ready(verdict)
     }
 }
 
@@ -219,13 +288,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
 
     /// Not while there is something left to say: to hyper a refused read is the client's going.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.progress.unanswered_refusal().is_some() {
+        if self.progress.speaks_http2() || self.progress.unanswered_refusal().is_some() {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
+/// RFC 9113 §3.4
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const AT_REST: u8 = 0;
 const ANSWERING: u8 = 1;
 const FLUSHING: u8 = 2;

@@ -1,5 +1,7 @@
 //! Why a request is refused before anybody looks at what it asks for, and what the client is told.
 
+use std::net::IpAddr;
+
 use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, HeaderValue};
 
@@ -15,7 +17,7 @@ pub enum Refusal {
     LineEnd,
     #[error("the request line is malformed")]
     RequestLine,
-    #[error("only HTTP/1.0 and HTTP/1.1 are spoken here")]
+    #[error("only HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here")]
     Version,
     #[error("the request target holds a byte that must be percent-encoded")]
     Target,
@@ -89,7 +91,17 @@ impl Refusal {
         }
     }
 
-    /// The connection ends with it: after a malformed request nobody can say where the next one begins.
+    pub fn log(self, peer: IpAddr) {
+        tracing::info!(
+            fault = %self,
+            whose_fault = "client",
+            status = self.status().as_u16(),
+            %peer,
+            "request refused"
+        );
+    }
+
+    /// An HTTP/1 connection ends with it: after a malformed request nobody can say where the next one begins.
     pub fn to_response(self) -> Response {
         let mut response = json_rpc_error(self.status(), INVALID_REQUEST, &self.to_string());
         let headers = response.headers_mut();

@@ -1,24 +1,21 @@
 //! The threads that serve. Each has a runtime of its own and keeps a connection from its first byte to its
 //! last: nothing that a request touches often is shared between them. Next: `connection`.
 
-use std::error::Error;
 use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::thread;
 
-use bytes::Bytes;
-use http::Response;
-use http_body::Body as HttpBody;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinError, JoinSet};
 use tracing::Dispatch;
 
+use crate::proxy::Response;
 use crate::server::connection;
 use crate::server::deadline::Deadlines;
 use crate::server::drain::{Stage, Stop};
-use crate::wire::{Body, Request};
+use crate::wire::Request;
 
 /// The way to the worker threads. When it is dropped they finish what they have.
 #[derive(Debug)]
@@ -41,7 +38,7 @@ struct Accepted {
 impl Workers {
     /// Start `count` threads. `make_handler` runs once on each, inside its runtime, so that what it makes
     /// (a pool of upstream connections) belongs to that thread.
-    pub fn start<M, H, F, B>(
+    pub fn start<M, H, F>(
         count: NonZeroUsize,
         settings: &WorkerSettings,
         make_handler: M,
@@ -49,9 +46,8 @@ impl Workers {
     ) -> io::Result<Self>
     where
         M: Fn() -> H + Clone + Send + 'static,
-        H: Fn(Request, IpAddr) -> F + Clone + Send + 'static,
-        F: Future<Output = Response<B>> + Send + 'static,
-        B: HttpBody<Data = Bytes, Error: Error + Send + Sync> + From<Body> + Send + Unpin + 'static,
+        H: Fn(Request, IpAddr) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response> + Send + 'static,
     {
         let mut senders = Vec::with_capacity(count.get());
         for number in 0..count.get() {
@@ -103,15 +99,14 @@ fn run(runtime: &Runtime, log: &Dispatch, work: impl Future<Output = ()>) {
 }
 
 /// Serve until no more connections come and the last one has ended, or until all of it is cut.
-async fn serve<H, F, B>(
+async fn serve<H, F>(
     mut incoming: UnboundedReceiver<Accepted>,
     handler: H,
     deadlines: Deadlines,
     stop: Stop,
 ) where
-    H: Fn(Request, IpAddr) -> F + Clone + Send + 'static,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: HttpBody<Data = Bytes, Error: Error + Send + Sync> + From<Body> + Send + Unpin + 'static,
+    H: Fn(Request, IpAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
 {
     let mut connections = JoinSet::new();
     let mut until = stop.clone();

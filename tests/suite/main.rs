@@ -20,6 +20,7 @@ mod discovery;
 mod evil_idp;
 mod exchanges;
 mod formats;
+mod http2;
 mod identity;
 mod idp_outage;
 mod idp_tokens;

@@ -15,12 +15,12 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::server::drain::{Drain, DrainSettings, Drained};
 use crate::server::framing::Framing;
-use crate::wire::answer;
+use crate::wire::{self, answer};
 
 const GET: &[u8] = b"GET /mcp HTTP/1.1\r\nHost: a\r\n\r\n";
 
-async fn reply(_: Request, _: IpAddr) -> Response<Body> {
-    answer::plain(http::StatusCode::OK, "done")
+async fn reply(_: Request, _: IpAddr) -> Response {
+    answer::plain(http::StatusCode::OK, "done").map(Into::into)
 }
 
 /// A client's end of a connection that answers everything with "done".
@@ -110,8 +110,8 @@ async fn a_client_that_reads_nothing_is_cut_and_one_that_reads_slowly_is_not() {
     let begin = Instant::now();
     let large = async |_: Request, _: IpAddr| {
         let mut response = answer::empty(http::StatusCode::OK);
-        *response.body_mut() = Body::full(vec![b'x'; 100_000]);
-        response
+        *response.body_mut() = wire::Body::full(vec![b'x'; 100_000]);
+        response.map(Into::into)
     };
     client.write_all(GET).await.unwrap();
 
@@ -161,7 +161,7 @@ async fn an_answer_may_take_as_long_as_it_likes() {
     let (mut client, server) = duplex(1024);
     let slow = async |_: Request, _: IpAddr| {
         sleep(Duration::from_hours(2)).await;
-        answer::plain(http::StatusCode::OK, "done")
+        answer::plain(http::StatusCode::OK, "done").map(Into::into)
     };
     client.write_all(GET).await.unwrap();
 
@@ -182,7 +182,7 @@ async fn a_client_that_goes_cancels_its_request() {
     let handler_begun = Arc::clone(&begun);
     let handler = move |_: Request, _: IpAddr| {
         handler_begun.notify_one();
-        std::future::pending::<Response<Body>>()
+        std::future::pending::<Response>()
     };
     client.write_all(GET).await.unwrap();
 
@@ -208,7 +208,7 @@ async fn a_drain_lets_requests_finish_and_idle_connections_go() {
     let (mut busy, server) = duplex(1024);
     let slow = async |_: Request, _: IpAddr| {
         sleep(Duration::from_secs(20)).await;
-        answer::plain(http::StatusCode::OK, "done")
+        answer::plain(http::StatusCode::OK, "done").map(Into::into)
     };
     let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
     let serving = serve(server, peer, slow, Deadlines::default(), stop);

@@ -171,7 +171,7 @@ const fn token_bytes() -> [bool; 256] {
 
 /// Visible bytes only. `#` would begin a fragment, which hyper drops in silence. In the path `\` is a
 /// slash to some; in a query browsers send it as it is.
-fn is_target(target: &[u8]) -> bool {
+pub fn is_target(target: &[u8]) -> bool {
     let mut in_path = true;
     target.iter().all(|byte| match byte {
         b'#' | b'"' | b'<' | b'>' => false,
@@ -222,8 +222,8 @@ fn plain_number(value: &[u8]) -> Option<u64> {
 }
 
 static TOKEN_BYTES: [bool; 256] = token_bytes();
-const MAX_TARGET: usize = 8 * 1024;
+pub const MAX_TARGET: usize = 8 * 1024;
 /// The longest target, and room for its neighbours.
 const MAX_REQUEST_LINE: usize = MAX_TARGET + 64;
 const MAX_HEAD: usize = 16 * 1024;
-const MAX_FIELDS: usize = 64;
+pub const MAX_FIELDS: usize = 64;

@@ -12,6 +12,7 @@ use std::mem;
 use crate::server::refusal::Refusal;
 use chunk::chunk_size;
 use head::{BodyLength, Head};
+pub use head::{MAX_FIELDS, MAX_TARGET, is_target};
 
 /// Follows one connection's requests from byte to byte. A refusal is final.
 #[derive(Debug, Default)]

@@ -56,7 +56,8 @@ pub struct Answering {
     pub status: StatusCode,
     pub headers: HeaderMap,
     body: Incoming,
-    connection: AbortHandle,
+    /// One of its own, which goes with it.
+    connection: Option<AbortHandle>,
     said: Transcript,
 }
 
@@ -115,10 +116,20 @@ impl Door {
         let answer = soon("the head of an answer", sender.send_request(request)).await;
         let answer = answer.unwrap_or_else(|error| panic!("no answer: {error:?}\n\n{shown}"));
         hang_up_unless_answered.keep();
+        self.answering(shown, answer, Some(connection))
+    }
+
+    /// What `request` is answered with, on `connection`.
+    pub fn answering(
+        &self,
+        request: String,
+        answer: http::Response<Incoming>,
+        connection: Option<AbortHandle>,
+    ) -> Answering {
         let (head, body) = answer.into_parts();
         let (version, status, headers) = (head.version, head.status, head.headers);
         let said = self.said.clone();
-        Answering { request: shown, version, status, headers, body, connection, said }
+        Answering { request, version, status, headers, body, connection, said }
     }
 
     /// Write `bytes` as they are. The status line that comes back, or `None` if the connection is closed.
@@ -281,7 +292,9 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.connection.abort();
+        if let Some(connection) = &self.connection {
+            connection.abort();
+        }
     }
 }
 

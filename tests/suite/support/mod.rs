@@ -10,6 +10,7 @@ pub mod doorman;
 pub mod exchange;
 pub mod fake_idp;
 pub mod fake_mcp_server;
+pub mod http2;
 pub mod idp_quirks;
 pub mod introspection;
 pub mod log;
