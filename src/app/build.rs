@@ -15,7 +15,7 @@ use crate::config::{Config, IssuedBy, ResourceSettings};
 use crate::grants::{Foundation, GrantId, Grants, Revocations};
 use crate::idp::profile::ClaimPath;
 use crate::idp::{Idp, IdpSettings};
-use crate::outbound::{IdpConnection, StrangerConnection, StrangerSettings};
+use crate::outbound::{IdpConnection, NoConnection, StrangerConnection, StrangerSettings};
 use crate::pages::Pages;
 use crate::policy::{Access, Resource};
 use crate::proxy::Streams;
@@ -24,6 +24,7 @@ use crate::seal::KeyRing;
 use crate::store::epoch::Epochs;
 use crate::store::replicas::Replica;
 use crate::store::{self, StateSettings};
+use crate::tls::{self, ClientConfig, Trust};
 use crate::token::{People, Verifier};
 
 /// Everything that answers requests, and what its background tasks need.
@@ -44,10 +45,12 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     let ring = Arc::new(KeyRing::new(current, previous, &config.issuer)?);
     let store = store::open(&config.state, clock.clone(), surroundings.chance).await?;
     let revocations = Arc::new(Revocations::new(clock.clone()));
+    // Once: the certificates of the system are a few hundred to read.
+    let system = tls::client_config(&Trust::System).map_err(NoConnection::from)?;
     let idp = Arc::new(Idp::new(
         IdpSettings { kept_claims: kept_claims(&config.resources), ..config.idp.clone() },
         redirect_uri(config),
-        IdpConnection::to(&config.idp.issuer)?,
+        IdpConnection::to(&config.idp.issuer, system.clone())?,
         clock.clone(),
     ));
     let replica = match &config.state {
@@ -84,7 +87,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     let documents = Arc::new(Documents::new(
         config.registration.documents.clone(),
         config.registration.redirect_schemes.clone(),
-        strangers(config, surroundings)?,
+        strangers(config, surroundings, system)?,
         clock.clone(),
     ));
     let authorization_server = AuthorizationServer {
@@ -136,12 +139,18 @@ fn kept_claims(resources: &[ResourceSettings]) -> Vec<ClaimPath> {
 fn strangers(
     config: &Config,
     surroundings: &Surroundings,
+    system: ClientConfig,
 ) -> Result<StrangerConnection, StartFault> {
     let allows_private = config.registration.documents.allows_private_hosts;
     // Who tries things out has an issuer on loopback, and clients there too.
     let allows_loopback_http = allows_private && !config.issuer.is_https();
     let settings = StrangerSettings { allows_private, allows_loopback_http };
-    Ok(StrangerConnection::new(&surroundings.internet, settings, surroundings.clock.clone())?)
+    Ok(StrangerConnection::new(
+        &surroundings.internet,
+        system,
+        settings,
+        surroundings.clock.clone(),
+    )?)
 }
 
 fn resource(settings: &ResourceSettings, config: &Config) -> Arc<Resource> {

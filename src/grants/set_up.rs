@@ -33,6 +33,7 @@ use crate::store::{
     Answer, Created, Cursor, Followed, Key, MemoryStore, Reach, Record, Store, StoreFault, Swap,
     Version,
 };
+use crate::tls::{self, Trust};
 
 pub const GRANT: GrantId = GrantId::new([7; 16]);
 
@@ -267,7 +268,8 @@ fn idp(issuer: &str, clock: &ManualClock) -> Arc<Idp> {
         revocable_refresh_tokens: true,
         ..IdpSettings::openid_provider(issuer.to_owned(), "doorman-at-the-idp".to_owned())
     };
-    let connection = IdpConnection::to(issuer).unwrap();
+    let tls = tls::client_config(&Trust::System).unwrap();
+    let connection = IdpConnection::to(issuer, tls).unwrap();
     Arc::new(Idp::new(settings, String::new(), connection, Clock::Manual(clock.clone())))
 }
 

@@ -208,13 +208,15 @@ mod tests {
     use crate::clock::{Clock, ManualClock};
     use crate::idp::IdpSettings;
     use crate::outbound::IdpConnection;
+    use crate::tls::{self, Trust};
 
     const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
 
     fn idp() -> Idp {
         let issuer = "http://127.0.0.1:9".to_owned();
         let settings = IdpSettings::openid_provider(issuer, String::new());
-        let connection = IdpConnection::to(&settings.issuer).unwrap();
+        let tls = tls::client_config(&Trust::System).unwrap();
+        let connection = IdpConnection::to(&settings.issuer, tls).unwrap();
         let clock = Clock::Manual(ManualClock::starting_at(NOW));
         Idp::new(settings, String::new(), connection, clock)
     }

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::oauth::public_url::is_loopback;
 use crate::telemetry::causes;
-use crate::tls::{self, TlsFault, Trust};
+use crate::tls::{ClientConfig, TlsFault};
 
 /// The connection pool to the IdP.
 #[derive(Clone, Debug)]
@@ -33,15 +33,15 @@ pub enum NoConnection {
 }
 
 impl IdpConnection {
-    /// To the IdP with this issuer. One on this machine is reached directly: a proxy would look for it on
-    /// its own machine.
+    /// To the IdP with this issuer, which `tls` has to trust. One on this machine is reached directly: a proxy
+    /// would look for it on its own machine.
     #[expect(clippy::disallowed_methods, reason = "this is outbound/")]
-    pub fn to(issuer: &str) -> Result<Self, NoConnection> {
+    pub fn to(issuer: &str, tls: ClientConfig) -> Result<Self, NoConnection> {
         let is_local = Url::parse(issuer).is_ok_and(|url| is_loopback(&url));
         let builder = reqwest::Client::builder();
         let builder = if is_local { builder.no_proxy() } else { builder };
         let client = builder
-            .tls_backend_preconfigured(tls::client_config(&Trust::System)?)
+            .tls_backend_preconfigured(tls)
             .redirect(Policy::none())
             .connect_timeout(Duration::from_secs(3))
             // Kept for the next request, a connection may be closed just as a code is sent on it, and nobody

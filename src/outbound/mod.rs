@@ -5,6 +5,6 @@ pub mod idp;
 pub mod names;
 pub mod stranger;
 
-pub use idp::{IdpConnection, Unreachable};
+pub use idp::{IdpConnection, NoConnection, Unreachable};
 pub use names::{Names, Route};
 pub use stranger::{Internet, NamedBy, StrangerConnection, StrangerSettings, Unfetched};

@@ -134,14 +134,20 @@ impl Internet {
 }
 
 impl StrangerConnection {
+    /// `system` is what this machine trusts.
     pub fn new(
         internet: &Internet,
+        system: ClientConfig,
         settings: StrangerSettings,
         clock: Clock,
     ) -> Result<Self, NoConnection> {
+        let tls = match &internet.trust {
+            Trust::System => system,
+            trust @ Trust::Authority(_) => tls::client_config(trust)?,
+        };
         Ok(Self {
             names: internet.names.clone(),
-            tls: tls::client_config(&internet.trust)?,
+            tls,
             settings,
             clock,
             budget: Budget::default(),
@@ -345,8 +351,10 @@ mod tests {
     async fn what_is_not_https_to_a_name_is_refused_here_too() {
         let names = Names::Told(Arc::new(|name| panic!("{name} was looked up")));
         let internet = Internet { names, trust: Trust::System };
+        let system = tls::client_config(&Trust::System).unwrap();
         let settings = StrangerSettings { allows_private: true, allows_loopback_http: false };
-        let strangers = StrangerConnection::new(&internet, settings, Clock::System).unwrap();
+        let strangers =
+            StrangerConnection::new(&internet, system, settings, Clock::System).unwrap();
 
         for (text, reason) in [
             ("https://127.0.0.1/c", Unfetched::AddressAsHost),
