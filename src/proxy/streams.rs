@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, Method, Request};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::Body as _;
 
 use crate::clock::{Clock, Timestamp};
@@ -149,12 +149,18 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| essence(value.as_bytes()))
 }
 
+/// One into which something can be put: its length is not told, and its bytes are the events.
+pub(super) fn is_open_event_stream(headers: &HeaderMap) -> bool {
+    let is_plain = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    is_event_stream(headers)
+        && !headers.contains_key(CONTENT_LENGTH)
+        && headers.get_all(CONTENT_ENCODING).iter().all(is_plain)
+}
+
 pub(super) const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
     use crate::grants::Grants;
     use crate::grants::set_up::{GRANT, SetUp};

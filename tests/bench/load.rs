@@ -6,7 +6,7 @@
 use std::error::Error;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -51,9 +51,12 @@ async fn call(
     address: String,
     token: String,
 ) -> Result<(), Fault> {
+    let mut session = None;
     for _ in 0..times {
         connection.ready().await?;
-        let response = connection.send_request(tools_call(&address, &token)?).await?;
+        let request = tools_call(&address, &token, session.as_ref())?;
+        let response = connection.send_request(request).await?;
+        session = response.headers().get(MCP_SESSION_ID).cloned().or(session);
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         if status != StatusCode::OK || body.is_empty() {
@@ -63,9 +66,14 @@ async fn call(
     Ok(())
 }
 
-/// What an MCP client sends for a small tool call: nine headers, `Content-Length` included.
-fn tools_call(address: &str, token: &str) -> http::Result<Request<Full<Bytes>>> {
-    Request::builder()
+/// What an MCP client sends for a small tool call: nine headers, `Content-Length` included, or eight if it has
+/// not been given a session yet.
+fn tools_call(
+    address: &str,
+    token: &str,
+    session: Option<&HeaderValue>,
+) -> http::Result<Request<Full<Bytes>>> {
+    let mut request = Request::builder()
         .method(Method::POST)
         .uri("/mcp")
         .header(HOST, address)
@@ -74,10 +82,13 @@ fn tools_call(address: &str, token: &str) -> http::Result<Request<Full<Bytes>>> 
         .header(ACCEPT, "application/json, text/event-stream")
         .header("accept-language", "*")
         .header(USER_AGENT, "node")
-        .header("mcp-session-id", "b0342d29-c3fb-4378-89b2-eb05000b6e79")
-        .header("mcp-protocol-version", "2025-11-25")
-        .body(Full::new(Bytes::from_static(CALL)))
+        .header("mcp-protocol-version", "2025-11-25");
+    if let Some(session) = session {
+        request = request.header(MCP_SESSION_ID, session);
+    }
+    request.body(Full::new(Bytes::from_static(CALL)))
 }
 
+const MCP_SESSION_ID: &str = "mcp-session-id";
 const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"search_documents","arguments":{"query":"quarterly report of the northern region, with figures per branch and a comparison to the year before","limit":20,"folders":["/finance/reports","/finance/archive","/shared/board"],"sort":"newest first","include_drafts":false,"language":"en"},"_meta":{"progressToken":7,"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}}"#;
 const USAGE: &str = "bench_load ADDRESS REQUESTS CONNECTIONS TOKEN";

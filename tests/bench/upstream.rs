@@ -39,8 +39,12 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     // Read to its end, or the connection could not be used again.
     let _ = request.into_body().collect().await;
     let mut response = Response::new(Full::new(Bytes::from_static(RESULT)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // In every answer, as the SDKs' servers do it.
+    headers.insert("mcp-session-id", HeaderValue::from_static(SESSION));
     Ok(response)
 }
 
+const SESSION: &str = "b0342d29-c3fb-4378-89b2-eb05000b6e79";
 const RESULT: &[u8] = br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"Echo: hello"}],"isError":false}}"#;
