@@ -1,6 +1,7 @@
 //! The proxy: carries an admitted request to the MCP server and streams the answer back.
 
 pub mod body;
+mod event_ends;
 mod first_event;
 pub mod forward;
 pub mod headers;

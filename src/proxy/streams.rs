@@ -16,13 +16,15 @@ use crate::proxy::upstream::UpstreamBody;
 use crate::token::VerifiedToken;
 use crate::wire;
 
-/// How long answers outlive the access token that they were asked for with.
+/// How long answers outlive the access token that they were asked for with, and what keeps quiet ones open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamSettings {
     /// Of a stream that only listens. Then it ends, and clients open it anew.
     pub listening_grace: Duration,
     /// Of every other answer, how much longer than `listening_grace`. Then it is cut.
     pub running_grace: Duration,
+    /// How long a stream of events is quiet before it gets a comment, for whoever closes what is idle.
+    pub comment_every: Option<Duration>,
 }
 
 /// What ends answers that are under way, whichever worker has them.
@@ -96,12 +98,19 @@ impl WorkerStreams {
         } else {
             (running, End::Cut)
         };
-        Body::Upstream(awaited.answer.begin(body, until, then))
+        let answer = awaited.answer.begin(body, until, then);
+        let gets_comments =
+            self.all.settings.comment_every.is_some() && is_open_event_stream(headers);
+        Body::Upstream(if gets_comments { answer.with_comments() } else { answer })
     }
 
-    /// End what may not go on. To be called each second: one timer for all there are.
+    /// End what may not go on, and have a word put into what has been quiet for long. To be called each second:
+    /// one timer for all there are.
     pub fn sweep(&self) {
         let now = self.all.clock.now();
+        if let Some(every) = self.all.settings.comment_every {
+            self.open.comment(now, |since| since.after(every) <= now);
+        }
         let ended = self.open.end_those(|lease| {
             if self.all.revocations.contains(GrantId::new(lease.grant)) {
                 return Some(End::Cut);
@@ -170,7 +179,8 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
 
     fn worker(grants: &Grants, clock: &Clock) -> WorkerStreams {
-        let settings = StreamSettings { listening_grace: HOUR, running_grace: HOUR };
+        let settings =
+            StreamSettings { listening_grace: HOUR, running_grace: HOUR, comment_every: None };
         Arc::new(Streams::new(settings, grants.revocations(), clock.clone())).of_worker()
     }
 
