@@ -175,7 +175,7 @@ async fn finish(
     let discovered = server.idp.discovered().await.map_err(LoginFault::from)?;
     let code = code_from(server.idp.settings(), &discovered, form)?;
     once(server, login, arrival).await?;
-    let logged_in = server.idp.exchange(code, login.secret()).await?;
+    let logged_in = server.idp.exchange(code, login.secret(), &login.request().resource).await?;
     let resource = admitted(server, login.request(), &logged_in)?;
     let person = PersonDigest::of(server.idp.issuer(), &logged_in.person.key);
     match login.consent().of(person, memory(server), arrival.at).await {

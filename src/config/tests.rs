@@ -18,8 +18,8 @@ use crate::authorization_server::clients::Authentication;
 use crate::authorization_server::clients::document::Support;
 use crate::config::check::SAMPLES;
 use crate::config::{Config, Environment, Problems, load, presets};
-use crate::idp::ClientAuthentication;
 use crate::idp::profile::IdentitySource;
+use crate::idp::{ClientAuthentication, ResourceIndicator};
 use crate::oauth::{PublicUrl, Scopes};
 use crate::policy::{Access, AccessEntry};
 use crate::secret;
@@ -383,6 +383,26 @@ fn what_the_operator_sets_replaces_the_preset() {
     assert_eq!(config.idp.user_key, ["employee"]);
     assert_eq!(config.idp.client_authentication, ClientAuthentication::Post);
     assert_eq!(config.idp.scopes, ["openid"]);
+}
+
+/// RFC 8707: what issues tokens for a resource is told of it, and that is us.
+#[test]
+fn the_idp_is_told_of_no_resource_unless_the_operator_says_how() {
+    let indicator = |yaml: &str| loaded(&minimal_and(yaml)).unwrap().idp.resource_indicator;
+    let template = |text: &str| ResourceIndicator::Scope(text.to_owned());
+
+    for name in presets::names() {
+        assert_eq!(indicator(&format!("  preset: {name}")), ResourceIndicator::Never, "{name}");
+        let replaced = indicator(&format!("  preset: {name}\n  resource_indicator: audience"));
+        assert_eq!(replaced, ResourceIndicator::Audience, "{name}");
+    }
+    let of = |word: &str| indicator(&format!("  resource_indicator: {word}"));
+    assert_eq!(of("none"), ResourceIndicator::Never);
+    assert_eq!(of("resource"), ResourceIndicator::Resource);
+    assert_eq!(of("scope"), template("{resource}/.default"));
+    assert_eq!(of("scope\n  resource_scope: \"x:{resource}\""), template("x:{resource}"));
+    // It counts for nothing without the other.
+    assert_eq!(indicator("  resource_scope: \"x:{resource}\""), ResourceIndicator::Never);
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Grants {
         }
         let (grant_id, issuer) = (orphan.id, idp.issuer());
         let token = keepsake.idp_token.secret();
-        let answer = idp.recheck(&token).await;
+        let answer = idp.recheck(&token, &orphan.resource).await;
         let person = match answer.verdict {
             Verdict::Vouched(Some(person)) if person.key == keepsake.person => person,
             // Who can't be described can't be judged by the access rules.

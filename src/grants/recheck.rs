@@ -148,7 +148,7 @@ impl Grants {
         let idp = &self.on.idp;
         let (id, issuer) = (current.grant.id, idp.issuer());
         let Some(token) = current.grant.vouch.refresh_token.clone() else { return Ok(None) };
-        let answer = idp.recheck(&token.secret()).await;
+        let answer = idp.recheck(&token.secret(), &current.grant.resource).await;
         match &answer.verdict {
             Verdict::Refused(error) => {
                 // Of a token that somebody else renewed meanwhile it says nothing.
@@ -431,6 +431,7 @@ mod tests {
             (401, r#"{"error":"invalid_client"}"#, 14, Some(AdvanceFault::Unvouched)),
             (400, r#"{"error":"unauthorized_client"}"#, 14, Some(AdvanceFault::Unvouched)),
             (400, r#"{"error":"invalid_scope"}"#, 14, Some(AdvanceFault::Unvouched)),
+            (400, r#"{"error":"invalid_target"}"#, 14, Some(AdvanceFault::Unvouched)),
             (429, r#"{"error":"invalid_request"}"#, 14, Some(AdvanceFault::Unvouched)),
             (503, r#"{"error":"invalid_request"}"#, 14, Some(AdvanceFault::Unvouched)),
             (400, "<html>Bad Request</html>", 14, Some(AdvanceFault::Unvouched)),

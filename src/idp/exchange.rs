@@ -27,11 +27,12 @@ pub struct LoggedIn {
 }
 
 impl Idp {
-    /// Who logged in? Spends `code`, which the IdP bound to `login`.
+    /// Who logged in? Spends `code`, which the IdP bound to `login`, for the `resource` that it was begun for.
     pub async fn exchange(
         self: &Arc<Self>,
         code: &str,
         login: &LoginSecret,
+        resource: &str,
     ) -> Result<LoggedIn, LoginFault> {
         let discovered = self.discovered().await?;
         let grant = [
@@ -40,7 +41,7 @@ impl Idp {
             ("redirect_uri", &self.redirect_uri),
             ("code_verifier", &login.verifier()),
         ];
-        let answer = self.ask_for_tokens(&discovered, &grant, LONGEST_WAIT).await;
+        let answer = self.ask_for_tokens(&discovered, &grant, resource, LONGEST_WAIT).await;
         let tokens = answer.tokens?;
         // Userinfo alone proves no login: only the ID token has the nonce.
         match &self.settings.identity {

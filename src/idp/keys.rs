@@ -1,5 +1,5 @@
 //! The keys that the IdP signs access tokens with. Asked for in the background; a token waits for them only
-//! if it names a key that is not among them, and then not long and not often.
+//! if it is signed with a key that may not be among them, and then not long and not often.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,24 @@ use tracing::instrument::WithSubscriber as _;
 use crate::clock::Timestamp;
 use crate::idp::{Discovered, Idp};
 use crate::jose::KeySet;
+use crate::secret;
 
 /// What is known of the IdP's keys.
 #[derive(Debug)]
 pub(super) struct Keys {
     /// The last set that had a key in it: one without is no answer, however it came.
     known: ArcSwapOption<KnownKeys>,
-    /// Names of keys that the IdP did not publish when it was asked for them, until it may be asked again.
-    unknown: Cache<String, Timestamp>,
+    /// What the IdP did not publish a key for when it was asked, until it may be asked again.
+    unknown: Cache<Unknown, Timestamp>,
+}
+
+/// What a key may be asked for by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Unknown {
+    /// The key's name.
+    Named(String),
+    /// A hash of a token that names no key.
+    Token([u8; 16]),
 }
 
 /// A set of keys as the IdP published it.
@@ -54,7 +64,7 @@ impl Keys {
             });
             // What was just taken back need not be asked for.
             for id in gone {
-                self.unknown.insert(id, discovered.at.after(UNKNOWN_FOR));
+                self.unknown.insert(Unknown::Named(id), discovered.at.after(UNKNOWN_FOR));
             }
             self.known.store(Some(Arc::new(KnownKeys { set: set.clone(), at: discovered.at })));
         }
@@ -70,12 +80,33 @@ impl Idp {
 
     /// Keys among which is the one that `kid` names, if any is named.
     pub async fn keys_with(self: &Arc<Self>, kid: Option<&str>) -> Result<Arc<KnownKeys>, NoKey> {
-        let has_it = |known: &Arc<KnownKeys>| known.set.named(kid).next().is_some();
+        let has_it = |known: &KnownKeys| known.set.named(kid).next().is_some();
+        let unknown = kid.map(|kid| Unknown::Named(kid.to_owned()));
+        self.keys_that(has_it, unknown).await
+    }
+
+    /// Keys as they were published after those of `tried`, none of which verifies `token`, which names none.
+    pub async fn keys_after(
+        self: &Arc<Self>,
+        tried: &KnownKeys,
+        token: &str,
+    ) -> Result<Arc<KnownKeys>, NoKey> {
+        let are_others = |known: &KnownKeys| known.set.digest() != tried.set.digest();
+        let unknown = Unknown::Token(secret::short_hash(token.as_bytes()));
+        self.keys_that(are_others, Some(unknown)).await
+    }
+
+    /// Keys that are good, as soon as they can be had. `unknown` is what they are wanted for.
+    async fn keys_that(
+        self: &Arc<Self>,
+        are_good: impl Fn(&KnownKeys) -> bool,
+        unknown: Option<Unknown>,
+    ) -> Result<Arc<KnownKeys>, NoKey> {
         if let Some(known) = self.known_keys() {
-            if has_it(&known) {
+            if are_good(&known) {
                 return Ok(known);
             }
-            if kid.is_some_and(|kid| self.is_not_published(kid)) {
+            if self.has_none_for(unknown.as_ref()) {
                 return Err(NoKey::NotPublished);
             }
         }
@@ -91,14 +122,14 @@ impl Idp {
             false
         };
         let known = self.known_keys().ok_or(NoKey::NotKnown)?;
-        match kid {
-            _ if has_it(&known) => Ok(known),
-            Some(kid) if answered => {
+        match unknown {
+            _ if are_good(&known) => Ok(known),
+            Some(unknown) if answered => {
                 let until = self.clock.now().after(UNKNOWN_FOR);
-                self.keys.unknown.insert(kid.to_owned(), until);
+                self.keys.unknown.insert(unknown, until);
                 Err(NoKey::NotPublished)
             }
-            Some(kid) if self.is_not_published(kid) => Err(NoKey::NotPublished),
+            unknown if self.has_none_for(unknown.as_ref()) => Err(NoKey::NotPublished),
             // It may be a new key that nobody could ask for yet.
             Some(_) | None => Err(NoKey::NotKnown),
         }
@@ -114,8 +145,10 @@ impl Idp {
         }
     }
 
-    fn is_not_published(&self, kid: &str) -> bool {
-        self.keys.unknown.get(kid).is_some_and(|until| self.clock.now() < until)
+    /// Whether the IdP was asked for it a moment ago.
+    fn has_none_for(&self, unknown: Option<&Unknown>) -> bool {
+        let until = unknown.and_then(|unknown| self.keys.unknown.get(unknown));
+        until.is_some_and(|until| self.clock.now() < until)
     }
 }
 

@@ -85,8 +85,15 @@ impl Idp {
             .append_pair("nonce", &login.nonce())
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256");
-        if !settings.scopes.is_empty() {
-            query.append_pair("scope", &settings.scopes.join(" "));
+        let resource = &login_for.consent().request().resource;
+        let indicator = &settings.resource_indicator;
+        let mut scopes = settings.scopes.clone();
+        scopes.extend(indicator.scope(resource));
+        if !scopes.is_empty() {
+            query.append_pair("scope", &scopes.join(" "));
+        }
+        if let Some(name) = indicator.parameter() {
+            query.append_pair(name, resource);
         }
         let usual = &settings.authorization_parameters;
         let instead = match login_for {

@@ -36,7 +36,7 @@ pub use exchange::LoggedIn;
 pub use identity::Identity;
 pub use keys::NoKey;
 pub use logout_token::{LoggedOut, LogoutFault, LogoutToken};
-pub use profile::{ClientAuthentication, IdpSettings};
+pub use profile::{ClientAuthentication, IdpSettings, ResourceIndicator};
 pub use recheck::{Recheck, Verdict};
 pub use resource::ResourceFault;
 pub use token_endpoint::LoginFault;

@@ -29,6 +29,7 @@ pub struct IdpSettings {
     pub another_account_parameters: Vec<(String, String)>,
     /// Sent with every token request, likewise.
     pub token_parameters: Vec<(String, String)>,
+    pub resource_indicator: ResourceIndicator,
     pub identity: IdentitySource,
     /// Claims whose values together are the stable key of a person, most often `sub` alone.
     pub user_key: Vec<String>,
@@ -48,6 +49,39 @@ pub struct IdpSettings {
     pub logout_ends_connections: bool,
     /// Of access tokens that clients bring from there.
     pub access_tokens: AccessTokenProfile,
+}
+
+/// How the IdP is told which resource a login is for, by the resource's URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResourceIndicator {
+    /// Not at all: the tokens for it are ours.
+    Never,
+    /// As RFC 8707 has it.
+    Resource,
+    /// The same by another name.
+    Audience,
+    /// By one scope more, in which `RESOURCE` stands for it.
+    Scope(String),
+}
+
+impl ResourceIndicator {
+    /// The parameter that has the URL, of authorization requests and token requests (RFC 8707 §2.1, §2.2).
+    pub fn parameter(&self) -> Option<&'static str> {
+        match self {
+            Self::Resource => Some("resource"),
+            Self::Audience => Some("audience"),
+            Self::Never | Self::Scope(_) => None,
+        }
+    }
+
+    /// The scope that names `resource`. A code or refresh token that was asked for with it keeps it (RFC 6749
+    /// §6), so token requests go without.
+    pub fn scope(&self, resource: &str) -> Option<String> {
+        match self {
+            Self::Scope(template) => Some(template.replace(RESOURCE, resource)),
+            Self::Never | Self::Resource | Self::Audience => None,
+        }
+    }
 }
 
 /// An IdP of several tenants, whose tokens each name the issuer of their own.
@@ -203,6 +237,7 @@ impl IdpSettings {
             authorization_parameters: Vec::new(),
             another_account_parameters: Vec::new(),
             token_parameters: Vec::new(),
+            resource_indicator: ResourceIndicator::Never,
             identity: IdentitySource::IdToken,
             user_key: vec!["sub".to_owned()],
             groups: GroupsSource { claim: None, shape: GroupsShape::List, lookup: None },
@@ -283,6 +318,9 @@ pub enum ClientAuthentication {
     /// `client_secret_post`
     Post,
 }
+
+/// Stands for the resource's URL in a scope.
+pub const RESOURCE: &str = "{resource}";
 
 /// Stands for the tenant in a template of issuers, as metadata has it.
 pub const TENANT: &str = "{tenantid}";

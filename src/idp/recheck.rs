@@ -52,14 +52,14 @@ impl Verdict {
 }
 
 impl Idp {
-    /// Does the IdP still vouch for the person whose login brought `refresh_token`?
-    pub async fn recheck(self: &Arc<Self>, refresh_token: &Secret) -> Recheck {
+    /// Does the IdP still vouch for the person whose login, for `resource`, brought `refresh_token`?
+    pub async fn recheck(self: &Arc<Self>, refresh_token: &Secret, resource: &str) -> Recheck {
         // Closed never.
         let _one_of_few = self.rechecks.acquire().await;
         if self.is_silent() {
             return Recheck { verdict: Verdict::Silent, refresh_token: None };
         }
-        let (verdict, refresh_token) = self.renew(refresh_token).await;
+        let (verdict, refresh_token) = self.renew(refresh_token, resource).await;
         // An answer, even an error, shows that somebody is there.
         let until = match &verdict {
             Verdict::Unknown(fault) if is_silence(fault) => self.clock.now().after(SILENCE),
@@ -79,7 +79,7 @@ impl Idp {
         now < until && until <= now.after(SILENCE)
     }
 
-    async fn renew(self: &Arc<Self>, token: &Secret) -> (Verdict, Option<Secret>) {
+    async fn renew(self: &Arc<Self>, token: &Secret, resource: &str) -> (Verdict, Option<Secret>) {
         if let Some(access_token) = self.unmarked(token) {
             return (self.ask_with_access_token(access_token).await, None);
         }
@@ -88,7 +88,7 @@ impl Idp {
             Err(fault) => return (Verdict::Unknown(fault.into()), None),
         };
         let grant = [("grant_type", "refresh_token"), ("refresh_token", token.expose())];
-        let answer = self.ask_for_tokens(&discovered, &grant, LONGEST_WAIT).await;
+        let answer = self.ask_for_tokens(&discovered, &grant, resource, LONGEST_WAIT).await;
         let verdict = match answer.tokens {
             Ok(tokens) => match self.person_of(&tokens, Expected::NoNonce, &discovered).await {
                 Ok(told) => Verdict::Vouched(told.map(|told| told.person)),
@@ -177,10 +177,11 @@ const REFUSALS: [&str; 4] =
     ["invalid_grant", "interaction_required", "login_required", "consent_required"];
 
 /// About us, about the IdP, or no error code at all: a page that stands in its way.
-const NOT_ABOUT_THEM: [&str; 9] = [
+const NOT_ABOUT_THEM: [&str; 10] = [
     "",
     "invalid_client",
     "invalid_scope",
+    "invalid_target",
     "server_error",
     "slow_down",
     "temporarily_unavailable",

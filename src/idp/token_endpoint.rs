@@ -79,17 +79,21 @@ struct Body {
 }
 
 impl Idp {
-    /// Present `grant`, the parameters of its kind, and wait for the whole answer.
+    /// Present `grant`, the parameters of its kind, for `resource`, and wait for the whole answer.
     pub(super) async fn ask_for_tokens(
         &self,
         discovered: &Discovered,
         grant: &[(&str, &str)],
+        resource: &str,
         within: Duration,
     ) -> Answer {
         let asked = async {
             let more = self.settings.token_parameters.iter();
             let more = more.map(|(name, value)| (name.as_str(), value.as_str()));
-            let parameters: Vec<_> = grant.iter().copied().chain(more).collect();
+            // RFC 8707 §2.2
+            let indicated =
+                self.settings.resource_indicator.parameter().map(|name| (name, resource));
+            let parameters: Vec<_> = grant.iter().copied().chain(indicated).chain(more).collect();
             let request = authenticated(&self.settings, &discovered.token_endpoint, &parameters)?;
             Ok(self.connection.send_within(request, within).await?)
         };

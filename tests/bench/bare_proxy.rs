@@ -1,6 +1,6 @@
 //! The floor: what an HTTP/1 proxy on hyper costs that checks nothing.
 //!
-//! `bench_bare_proxy UPSTREAM`, where UPSTREAM is `host:port`. Writes the address it listens on to
+//! `bench_bare_proxy UPSTREAM LISTEN`, each of them `host:port`. Writes the address it listens on to
 //! standard output, and ends at SIGTERM. One thread; hyper's server, hyper-util's client and its
 //! pool; hop-by-hop headers removed (RFC 9110 §7.6.1), bodies streamed.
 
@@ -26,12 +26,14 @@ type Body = Either<Incoming, Empty<Bytes>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let authority: Authority = std::env::args().nth(1).unwrap_or_default().parse()?;
+    let mut arguments = std::env::args().skip(1);
+    let authority: Authority = arguments.next().unwrap_or_default().parse()?;
+    let listen = arguments.next().unwrap_or_default();
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let upstream = Client::builder(TokioExecutor::new()).build(connector);
 
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = TcpListener::bind(listen).await?;
     writeln!(io::stdout(), "{}", listener.local_addr()?)?;
     let mut terminate = signal(SignalKind::terminate())?;
     loop {

@@ -87,6 +87,7 @@ ${machines ? `machines: ${JSON.stringify(machines)}` : ''}
 
   return {
     ...plan,
+    pid: () => lives.at(-1).pid,
     log: () => lives.map((doorman) => doorman.output()).join(''),
     stop: () => lives.at(-1).stop(),
     kill: () => lives.at(-1).kill(),

@@ -141,6 +141,57 @@ async fn a_key_that_is_not_published_is_remembered() {
     assert_eq!(fetches(&doorman), 2);
 }
 
+/// RFC 7515 §4.1.4: `kid` may be left out. Then any key may be meant, one that is new too.
+#[tokio::test]
+async fn a_new_key_that_no_token_names_is_fetched_all_the_same() {
+    let doorman = usual().await;
+    let new = ClientKey::p256("access-2");
+    let old_token = of_alice(&doorman).without_head("kid").signed_by(&IDP_KEY);
+    let token = of_alice(&doorman).head("alg", "ES256").without_head("kid").signed_by(&new);
+    doorman.call(&old_token).await.assert_status(200);
+    assert_eq!(fetches(&doorman), 1);
+    doorman.idp().publish_keys(200, set_of(&[&IDP_KEY, &new]));
+
+    doorman.call(&token).await.assert_status(200);
+
+    assert_eq!(fetches(&doorman), 2);
+    doorman.call(&old_token).await.assert_status(200);
+    doorman.call(&token).await.assert_status(200);
+    assert_eq!(fetches(&doorman), 2);
+}
+
+/// Nobody's signature is asked about more often than a key's name, and who asks again within a minute is told
+/// the same.
+#[tokio::test]
+async fn forged_tokens_that_name_no_key_make_us_ask_seldom() {
+    let doorman = usual().await;
+    let stranger = ClientKey::rsa("access-1");
+    let good = of_alice(&doorman).signed_by(&IDP_KEY);
+    let forged = |n: u64| of_alice(&doorman).without_head("kid").claim("n", n).signed_by(&stranger);
+    let first = forged(0);
+    doorman.call(&first).await.assert_status(401);
+
+    for n in 1..20 {
+        // It may be by a key that nobody could ask for yet.
+        doorman.call(&forged(n)).await.assert_status(503);
+        doorman.call(&first).await.assert_status(401);
+        doorman.call(&good).await.assert_status(200);
+    }
+    assert_eq!(fetches(&doorman), 2);
+    doorman.later(Duration::from_secs(30));
+    doorman.call(&forged(20)).await.assert_status(401);
+    assert_eq!(fetches(&doorman), 3);
+
+    // While the IdP is away nobody can tell, and a good one without a name is good.
+    doorman.idp().go_down();
+    doorman.later(Duration::from_secs(30));
+    let answer = doorman.call(&forged(21)).await;
+    answer.assert_status(503);
+    assert!(!answer.header("retry-after").is_empty());
+    let unnamed = of_alice(&doorman).without_head("kid").signed_by(&IDP_KEY);
+    doorman.call(&unnamed).await.assert_status(200);
+}
+
 /// Faults 1 and 3: an IdP that is away locks nobody out who has a good token.
 #[tokio::test]
 async fn the_idp_may_be_away_for_a_day() {

@@ -2,6 +2,7 @@
 
 use crate::config::field::{Field, Required, Typed};
 use crate::config::problem::{Problem, Reported, Spot};
+use crate::config::raw::RawConfig;
 use crate::config::raw::access::{ANYONE, RawAccess, RawAccessEntry};
 use crate::config::stanza::Reading;
 use crate::config::values::Named;
@@ -22,6 +23,18 @@ pub(super) fn check(field: Required<RawAccess>, reading: &mut Reading) -> Result
         }
         RawAccess::Entries(entries) => only(&spot, entries, reading),
     }
+}
+
+/// The entries of all resources, for checks that need more than `access` to judge them.
+pub(super) fn all_entries(raw: &RawConfig) -> impl Iterator<Item = &RawAccessEntry> {
+    let resources = match &raw.resources.0 {
+        Field::Given(resources) => resources.value.as_slice(),
+        Field::LeftOut(_) | Field::Mistyped(_) => &[],
+    };
+    resources.iter().flat_map(|resource| match &resource.access.0 {
+        Field::Given(Typed { value: RawAccess::Entries(entries), .. }) => entries.as_slice(),
+        Field::Given(_) | Field::LeftOut(_) | Field::Mistyped(_) => &[],
+    })
 }
 
 fn only(

@@ -2,12 +2,11 @@
 
 use url::Url;
 
-use crate::config::check::choice;
 use crate::config::check::idp::{Http, url};
+use crate::config::check::{access, choice};
 use crate::config::field::{Field, Typed};
 use crate::config::problem::{Problem, Reported, Spot};
 use crate::config::raw::RawConfig;
-use crate::config::raw::access::RawAccess;
 use crate::config::raw::identity::{
     GROUPS_SHAPES, NONE, RawEmailLookup, RawGroupsLookup, RawIdentity, RawLookup, SOURCES, Source,
     VERIFIED_FORMS, WHENS,
@@ -69,24 +68,14 @@ pub(super) fn groups_are_told(raw: &RawConfig, reading: &mut Reading) -> Result<
         Field::Mistyped(_) => true,
         Field::Given(typed) => matches!(typed.value, RawLookup::Given(_)),
     };
-    let (Field::LeftOut(_), false, Field::Given(resources)) =
-        (&identity.groups_claim, has_lookup, &raw.resources.0)
-    else {
-        return Ok(());
-    };
+    let (Field::LeftOut(_), false) = (&identity.groups_claim, has_lookup) else { return Ok(()) };
     let mut result = Ok(());
-    for resource in &resources.value {
-        let Field::Given(Typed { value: RawAccess::Entries(entries), .. }) = &resource.access.0
-        else {
-            continue;
-        };
-        for entry in entries {
-            if let Field::Given(groups) = &entry.groups {
-                result = Err(reading.tell(groups.problem(
-                    "can't be matched: with this idp.preset no claim tells groups",
-                    "set idp.groups_claim to the claim of the ID token that lists them, or idp.groups_lookup, or use emails, email_domains, subjects or claims",
-                )));
-            }
+    for entry in access::all_entries(raw) {
+        if let Field::Given(groups) = &entry.groups {
+            result = Err(reading.tell(groups.problem(
+                "can't be matched: with this idp.preset no claim tells groups",
+                "set idp.groups_claim to the claim of the ID token that lists them, or idp.groups_lookup, or use emails, email_domains, subjects or claims",
+            )));
         }
     }
     result

@@ -1,26 +1,19 @@
 //! `idp:` where people log in.
 
-use std::time::Duration;
-
 use url::Url;
 
-use crate::config::check::duration::within;
 use crate::config::check::identity::{self, Sources};
 use crate::config::check::secret::fetch;
-use crate::config::check::validation::USER_RESOURCE;
-use crate::config::check::{choice, filled_in};
+use crate::config::check::{access_tokens, choice, filled_in, resource_indicator};
 use crate::config::field::{Field, Required, Typed};
 use crate::config::problem::{Problem, Reported};
 use crate::config::raw::idp::{
-    AUDIENCES, CLIENT_AUTHENTICATIONS, METADATA_KINDS, RECHECKS, RawAccessTokens, RawEndpoints,
-    RawIdp, TENANT_CLAIM, VALIDATIONS,
+    CLIENT_AUTHENTICATIONS, METADATA_KINDS, RECHECKS, RawEndpoints, RawIdp, TENANT_CLAIM,
 };
 use crate::config::stanza::Reading;
 use crate::config::values::Pair;
 use crate::idp::profile::{Endpoints, IdentitySource, Metadata, RecheckWith, TENANT, Tenants};
-use crate::idp::{
-    AccessTokenProfile, AudienceClaim, ClientAuthentication, ExpectedClaim, IdpSettings, Validation,
-};
+use crate::idp::{ClientAuthentication, IdpSettings, ResourceIndicator};
 use crate::oauth::public_url::is_loopback;
 use crate::oauth::scope::is_scope_name;
 
@@ -47,12 +40,16 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
     let sources = identity::check(raw.identity, http, reading);
     let metadata = metadata(raw.metadata, raw.endpoints, sources.as_ref().ok(), http, reading);
     let scopes = scopes(raw.scopes, raw.dropped_scopes, sources.as_ref().ok(), reading);
+    let resource_indicator =
+        resource_indicator::check(raw.resource_indicator, raw.resource_scope, reading);
+    let names_resource = resource_indicator.as_ref().ok().and_then(ResourceIndicator::parameter);
+    let ours = [&OUR_PARAMETERS[..], names_resource.as_slice()].concat();
     let authorization_parameters =
-        parameters(raw.authorization_parameters, &OUR_PARAMETERS, "login", reading);
+        parameters(raw.authorization_parameters, &ours, "login", reading);
     let another_account_parameters =
-        parameters(raw.another_account_parameters, &OUR_PARAMETERS, "login", reading);
-    let token_parameters =
-        parameters(raw.token_parameters, &OUR_TOKEN_PARAMETERS, "token request", reading);
+        parameters(raw.another_account_parameters, &ours, "login", reading);
+    let ours = [&OUR_TOKEN_PARAMETERS[..], names_resource.as_slice()].concat();
+    let token_parameters = parameters(raw.token_parameters, &ours, "token request", reading);
     let user_key = user_key(raw.user_key, reading);
     let claim = raw.tenant_claim.optional();
     let claim = claim.map(|typed| typed.map_or_else(|| TENANT_CLAIM.to_owned(), |own| own.value));
@@ -66,7 +63,7 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
     let logout_ends_connections = raw.logout_ends_connections.optional();
     let user_key_texts = user_key.clone();
     let access_tokens =
-        user_key_texts.and_then(|own| access_tokens(raw.access_tokens, own, reading));
+        user_key_texts.and_then(|own| access_tokens::check(raw.access_tokens, own, reading));
     insecure?;
     let (Sources { identity, groups, email }, (metadata, endpoints)) = (sources?, metadata?);
     Ok(IdpSettings {
@@ -82,6 +79,7 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
         authorization_parameters: authorization_parameters?,
         another_account_parameters: another_account_parameters?,
         token_parameters: token_parameters?,
+        resource_indicator: resource_indicator?,
         identity,
         user_key: user_key?,
         groups,
@@ -95,75 +93,6 @@ pub(super) fn check(raw: RawIdp, reading: &mut Reading) -> Result<IdpSettings, R
         logout_ends_connections: logout_ends_connections?.is_some_and(|flag| flag.value),
         access_tokens: access_tokens?,
     })
-}
-
-fn access_tokens(
-    raw: RawAccessTokens,
-    user_key: Vec<String>,
-    reading: &mut Reading,
-) -> Result<AccessTokenProfile, Reported> {
-    let validation = match raw.validation {
-        // Told elsewhere, with the reason.
-        Field::Given(typed) if typed.value == USER_RESOURCE => Ok(Validation::Jwt),
-        field @ (Field::Given(_) | Field::LeftOut(_) | Field::Mistyped(_)) => {
-            choice::of(field, Validation::Jwt, &VALIDATIONS, reading)
-        }
-    };
-    let introspection_ttl = within(
-        raw.introspection_ttl,
-        Duration::from_secs(30),
-        Duration::from_secs(1)..=Duration::from_mins(5),
-        "use 1s to 5m",
-        reading,
-    );
-    let types = at_least_one(raw.types, reading);
-    let audience = choice::of(raw.audience, AudienceClaim::Audience, &AUDIENCES, reading);
-    let scopes = at_least_one(raw.scopes, reading);
-    let own_user_key = match raw.user_key {
-        Field::LeftOut(_) => Ok(user_key),
-        given @ (Field::Given(_) | Field::Mistyped(_)) => at_least_one(Required(given), reading),
-    };
-    let person = raw.person.optional();
-    let machine =
-        raw.machine.required(&mut reading.problems, "it tells machines from people", MARKS);
-    let machine = machine.and_then(|typed| {
-        if typed.value.is_empty() {
-            let problem = typed.problem("is empty", MARKS);
-            return Err(reading.tell(problem.because("a machine would pass for a person")));
-        }
-        Ok(typed)
-    });
-    let is_short = |typ: String| {
-        let typ = typ.to_ascii_lowercase();
-        typ.strip_prefix("application/").map_or(typ.clone(), str::to_owned)
-    };
-    Ok(AccessTokenProfile {
-        validation: validation?,
-        introspection_ttl: introspection_ttl?,
-        types: types?.into_iter().map(is_short).collect(),
-        audience: audience?,
-        scopes: scopes?,
-        user_key: own_user_key?,
-        person: person?.map_or_else(Vec::new, expected),
-        machine: expected(machine?),
-    })
-}
-
-fn expected(claims: Typed<Vec<Pair>>) -> Vec<ExpectedClaim> {
-    let expected = |Pair { name, value }| ExpectedClaim { name, value: value.value };
-    claims.value.into_iter().map(expected).collect()
-}
-
-fn at_least_one(
-    field: Required<Vec<Typed<String>>>,
-    reading: &mut Reading,
-) -> Result<Vec<String>, Reported> {
-    let why = "it says how access tokens of the provider look";
-    let list = field.required(&mut reading.problems, why, "take it from config.example.yaml")?;
-    if list.value.is_empty() {
-        return Err(reading.tell(list.problem("is an empty list", "name one, or remove the key")));
-    }
-    Ok(list.value.into_iter().map(|typed| typed.value).collect())
 }
 
 fn texts(list: Option<Typed<Vec<Typed<String>>>>) -> Vec<String> {
@@ -445,7 +374,6 @@ enum NotIssuer {
     Document,
 }
 
-const MARKS: &str = "write { sub: \"{client_id}\" }, or the claims that your provider has in tokens of machines alone";
 const LOGIN_SCOPES: &str = "add openid, as in [openid, profile, email]";
 
 const OUR_PARAMETERS: [&str; 11] = [

@@ -1,9 +1,9 @@
 //! `machines:`, and the entries of `access` that name them.
 
-use crate::config::field::{Field, Typed};
+use crate::config::check::access;
+use crate::config::field::Field;
 use crate::config::problem::Reported;
 use crate::config::raw::RawConfig;
-use crate::config::raw::access::RawAccess;
 use crate::config::raw::machines::RawMachines;
 use crate::config::stanza::Reading;
 use crate::token::MachineSettings;
@@ -47,22 +47,15 @@ pub(super) fn are_listed(raw: &RawConfig, reading: &mut Reading) -> Result<(), R
         Field::LeftOut(_) => Vec::new(),
         Field::Mistyped(_) => return Ok(()),
     };
-    let Field::Given(resources) = &raw.resources.0 else { return Ok(()) };
     let mut result = Ok(());
-    for resource in &resources.value {
-        let Field::Given(Typed { value: RawAccess::Entries(entries), .. }) = &resource.access.0
-        else {
-            continue;
-        };
-        for entry in entries {
-            let Field::Given(clients) = &entry.clients else { continue };
-            for client in &clients.value {
-                if !listed.contains(&client.value.as_str()) {
-                    result = Err(reading.tell(client.problem(
-                        "is not in machines.clients",
-                        "add it there; what a person's client may do is decided by who the person is",
-                    )));
-                }
+    for entry in access::all_entries(raw) {
+        let Field::Given(clients) = &entry.clients else { continue };
+        for client in &clients.value {
+            if !listed.contains(&client.value.as_str()) {
+                result = Err(reading.tell(client.problem(
+                    "is not in machines.clients",
+                    "add it there; what a person's client may do is decided by who the person is",
+                )));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What was typed becomes what it means, or a list of everything that is wrong with it.
 
 mod access;
+mod access_tokens;
 mod admin;
 mod audiences;
 mod choice;
@@ -15,6 +16,7 @@ mod machines;
 mod origins;
 mod proxies;
 mod registration;
+mod resource_indicator;
 mod resources;
 mod sealing_keys;
 mod secret;

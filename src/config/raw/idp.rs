@@ -31,6 +31,8 @@ pub(in crate::config) struct RawIdp {
     pub authorization_parameters: Field<Vec<Pair>>,
     pub another_account_parameters: Field<Vec<Pair>>,
     pub token_parameters: Field<Vec<Pair>>,
+    pub resource_indicator: Field<String>,
+    pub resource_scope: Field<String>,
     pub user_key: Required<Vec<Typed<String>>>,
     pub identity: RawIdentity,
     pub recheck_with: Field<String>,
@@ -163,6 +165,18 @@ pub(super) fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawIdp {
             "token_parameters",
             "Sent with every token request, besides what OAuth prescribes.",
             values::PAIRS.by_default(|| json!({})),
+            reading,
+        ),
+        resource_indicator: stanza.ask(
+            "resource_indicator",
+            "How the provider is told which resource a login is for: none, not at all; resource, by the parameter of that name (RFC 8707); audience, by one of that name; scope, by one scope more, resource_scope. (preset)",
+            RESOURCE_INDICATOR.by_default(|| json!("none")),
+            reading,
+        ),
+        resource_scope: stanza.ask(
+            "resource_scope",
+            "The scope of resource_indicator: scope, with {resource} in the place of the resource's URL. (preset)",
+            values::TEXT.by_default(|| json!(RESOURCE_SCOPE)),
             reading,
         ),
         user_key: stanza.require(
@@ -326,6 +340,27 @@ pub(in crate::config) const VALIDATIONS: [(&str, Validation); 5] = [
     ("tokeninfo", Validation::Tokeninfo),
     ("tokeninfo_query", Validation::TokeninfoQuery),
 ];
+
+const RESOURCE_INDICATOR: Form<String> =
+    Form::new(values::text, || schema::choice(INDICATIONS.map(|(word, _)| word)));
+
+/// By what a resource is named.
+#[derive(Clone, Copy)]
+pub(in crate::config) enum Indication {
+    None,
+    Resource,
+    Audience,
+    Scope,
+}
+
+pub(in crate::config) const INDICATIONS: [(&str, Indication); 4] = [
+    ("none", Indication::None),
+    ("resource", Indication::Resource),
+    ("audience", Indication::Audience),
+    ("scope", Indication::Scope),
+];
+
+pub(in crate::config) const RESOURCE_SCOPE: &str = "{resource}/.default";
 
 const USER_KEY: Form<Vec<Typed<String>>> =
     Form::new(values::texts, || schema::at_least_one(&schema::text()));

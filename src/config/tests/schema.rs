@@ -271,7 +271,7 @@ const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.exam
     service_accounts: [{ id: b, secret: { insecure_inline: 0123456789abcdef0123456789 } }]";
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 74] = [
+const FOR_CHECK_ONLY: [&str; 76] = [
     "access_groups_without_claim",
     "admin_socket_is_a_directory",
     "admin_socket_relative",
@@ -299,6 +299,8 @@ const FOR_CHECK_ONLY: [&str; 74] = [
     "idp_lookups",
     "idp_placeholder",
     "idp_reserved_parameter",
+    "idp_resource_indicator",
+    "idp_resource_scope",
     "idp_scopes_without_openid",
     "idp_tenants",
     "idp_tenants_in_key",

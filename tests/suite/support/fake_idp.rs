@@ -8,7 +8,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use aws_lc_rs::encoding::AsDer as _;
@@ -201,8 +200,8 @@ struct Inner {
     held: watch::Sender<Option<&'static str>>,
     are_keys_held: watch::Sender<bool>,
     introspection: Introspection,
-    /// Connections that came while it was down.
-    in_vain: AtomicUsize,
+    /// What was asked while it was down: the path, and when.
+    in_vain: Mutex<Vec<(String, u64)>>,
 }
 
 /// What becomes of a request for the discovery document.
@@ -226,7 +225,8 @@ struct State {
     session: Option<&'static str>,
     codes: HashMap<String, Pending>,
     /// Those that are good.
-    refresh_tokens: HashSet<String>,
+    /// With what they are for.
+    refresh_tokens: HashMap<String, Option<String>>,
     access_tokens: HashSet<String>,
     issued: Vec<String>,
 }
@@ -235,6 +235,7 @@ struct State {
 struct Pending {
     redirect_uri: String,
     gets_refresh_token: bool,
+    resource: Option<String>,
     nonce: Option<String>,
     challenge: String,
 }
@@ -257,7 +258,7 @@ impl FakeIdp {
             person,
             session: None,
             codes: HashMap::new(),
-            refresh_tokens: HashSet::new(),
+            refresh_tokens: HashMap::new(),
             access_tokens: HashSet::new(),
             issued: Vec::new(),
         };
@@ -273,7 +274,7 @@ impl FakeIdp {
             held: watch::Sender::new(None),
             are_keys_held: watch::Sender::new(false),
             introspection: Introspection::new(),
-            in_vain: AtomicUsize::new(0),
+            in_vain: Mutex::default(),
         };
         let inner = Arc::new(inner);
         tokio::spawn(listen(listener, inner.clone()));
@@ -304,7 +305,14 @@ impl FakeIdp {
 
     /// How often somebody tried to reach it while it was down.
     pub fn in_vain(&self) -> usize {
-        self.inner.in_vain.load(Ordering::Relaxed)
+        self.inner.in_vain.lock().unwrap().len()
+    }
+
+    /// When it was asked for one of `paths` while it was down: seconds since 1970, earliest first.
+    pub fn asked_in_vain(&self, paths: &[&str]) -> Vec<u64> {
+        let in_vain = self.inner.in_vain.lock().unwrap();
+        let of_these = in_vain.iter().filter(|(path, _)| paths.contains(&path.as_str()));
+        of_these.map(|(_, at)| *at).collect()
     }
 
     /// From now on who asks for the discovery document waits.
@@ -444,11 +452,6 @@ fn refreshes(asked: &[Asked]) -> usize {
 async fn listen(listener: TcpListener, idp: Arc<Inner>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        if idp.state.lock().unwrap().is_down {
-            idp.in_vain.fetch_add(1, Ordering::Relaxed);
-            idp.asked.send_modify(|_| {});
-            continue;
-        }
         let idp = idp.clone();
         let service = service_fn(move |request| answer(idp.clone(), request));
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
@@ -461,6 +464,10 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     if idp.state.lock().unwrap().is_down {
+        let at = idp.clock.now().seconds();
+        idp.in_vain.lock().unwrap().push((idp.plain_path(head.uri.path()), at));
+        idp.asked.send_modify(|_| {});
+        // It breaks off, and nothing was answered.
         return Err(io::Error::other("down"));
     }
     let query = head.uri.query().unwrap_or("");
@@ -631,11 +638,7 @@ fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Byte
     {
         return json_answer(400, &json!({ "error": "invalid_scope", "scope": unknown }));
     }
-    // Some IdPs refuse a parameter that they don't know: nothing of the MCP client's may reach them.
-    if asked.contains_key("resource") {
-        let why = "AADSTS9010010: the resource parameter doesn't match with the requested scopes";
-        return json_answer(400, &json!({ "error": "invalid_target", "error_description": why }));
-    }
+    let Ok(resource) = resource_of(quirks, asked) else { return another_resource() };
     let mut state = idp.state.lock().unwrap();
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("state", of("state"));
@@ -667,6 +670,7 @@ fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Byte
                 Refresh::Unasked => true,
                 Refresh::Never => false,
             },
+            resource,
             nonce: asked.get("nonce").cloned(),
             challenge: of("code_challenge").to_owned(),
         };
@@ -677,6 +681,29 @@ fn authorize(idp: &Inner, asked: &HashMap<String, String>) -> Response<Full<Byte
     let location = format!("{}?{}", of("redirect_uri"), query.finish());
     let answer = Response::builder().status(StatusCode::FOUND).header("location", location);
     answer.body(Full::default()).unwrap()
+}
+
+/// A parameter that means a resource is missing, or not welcome.
+struct AnotherResource;
+
+/// What the parameters say a login or a token is for.
+fn resource_of(
+    quirks: &Quirks,
+    asked: &HashMap<String, String>,
+) -> Result<Option<String>, AnotherResource> {
+    let is_wrong =
+        |name: &&str| asked.contains_key(*name) != (quirks.resource_parameter == Some(*name));
+    // Some IdPs refuse a parameter that they don't know: nothing of the MCP client's may reach them.
+    if ["resource", "audience"].iter().any(is_wrong) {
+        return Err(AnotherResource);
+    }
+    Ok(quirks.resource_parameter.map(|name| asked[name].clone()))
+}
+
+/// As Entra says it.
+fn another_resource() -> Response<Full<Bytes>> {
+    let why = "AADSTS9010010: the resource parameter doesn't match with the requested scopes";
+    json_answer(400, &json!({ "error": "invalid_target", "error_description": why }))
 }
 
 fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>) -> Answer {
@@ -698,20 +725,21 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
         return Ok(json_answer(401, &json!({ "error": "invalid_client" })));
     }
     let of = |name: &str| form.get(name).map_or("", String::as_str);
-    let pending = if of("grant_type") == "refresh_token" {
+    let Ok(asked_for) = resource_of(&idp.quirks, form) else { return Ok(another_resource()) };
+    let (pending, resource) = if of("grant_type") == "refresh_token" {
         if let Conduct::RefusesRefresh(error) = conduct {
             return Ok(json_answer(idp.quirks.error_status, &json!({ "error": error })));
         }
         let presented = of("refresh_token").to_owned();
         // Each works once, as at a strict IdP.
-        let is_good = match conduct {
-            Conduct::KeepsRefreshToken => state.refresh_tokens.contains(&presented),
+        let good = match conduct {
+            Conduct::KeepsRefreshToken => state.refresh_tokens.get(&presented).cloned(),
             _ => state.refresh_tokens.remove(&presented),
         };
-        if !is_good {
+        let Some(resource) = good else {
             return Ok(json_answer(400, &json!({ "error": "invalid_grant", "why": "spent" })));
-        }
-        None
+        };
+        (None, resource)
     } else {
         // Spent at the first attempt, as a strict IdP does.
         let Some(pending) = state.codes.remove(of("code")) else {
@@ -723,8 +751,13 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
         if !is_right {
             return Ok(json_answer(400, &json!({ "error": "invalid_grant", "why": "proof" })));
         }
-        Some(pending)
+        let resource = pending.resource.clone();
+        (Some(pending), resource)
     };
+    // RFC 8707 §2.2
+    if asked_for != resource {
+        return Ok(another_resource());
+    }
     let is_refresh = pending.is_none();
     let gets_refresh_token = pending.as_ref().is_none_or(|pending| pending.gets_refresh_token);
     let access_token = format!("canary-idp-access-{}", random_text());
@@ -735,7 +768,7 @@ fn token(idp: &Inner, headers: &http::HeaderMap, form: &HashMap<String, String>)
     if conduct != Conduct::NoRefreshToken && !keeps && gets_refresh_token {
         let padding = if conduct == Conduct::LongRefreshToken { 1738 } else { 0 };
         let refresh_token = format!("canary-idp-refresh-{}{}", random_text(), "x".repeat(padding));
-        state.refresh_tokens.insert(refresh_token.clone());
+        state.refresh_tokens.insert(refresh_token.clone(), resource);
         answer["refresh_token"] = json!(refresh_token);
     }
     let fields = answer.as_object_mut().unwrap();

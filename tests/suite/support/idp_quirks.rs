@@ -26,6 +26,9 @@ pub struct Quirks {
     /// All scopes that it knows: others end in an error page. `None`: it ignores them.
     pub scopes: Option<&'static [&'static str]>,
     pub refresh: Refresh,
+    /// The parameter by which it must be told, at both endpoints, which resource a login is for. Any other
+    /// that could mean one it refuses.
+    pub resource_parameter: Option<&'static str>,
     pub has_id_token: bool,
     pub has_id_token_at_refresh: bool,
     /// Errors of its token endpoint come with this status.
@@ -120,6 +123,7 @@ impl Default for Quirks {
             path_beside_code: None,
             scopes: None,
             refresh: Refresh::Unasked,
+            resource_parameter: None,
             has_id_token: true,
             has_id_token_at_refresh: true,
             error_status: 400,
