@@ -18,7 +18,7 @@ use crate::idp::{Idp, IdpSettings};
 use crate::outbound::{IdpConnection, NoConnection, StrangerConnection, StrangerSettings};
 use crate::pages::Pages;
 use crate::policy::{Access, Resource};
-use crate::proxy::Streams;
+use crate::proxy::{Sessions, Streams};
 use crate::router::{Front, Routes, TokenIssuer};
 use crate::seal::KeyRing;
 use crate::store::epoch::Epochs;
@@ -90,6 +90,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
         strangers(config, surroundings, system)?,
         clock.clone(),
     ));
+    let sessions = Arc::new(Sessions::new(Arc::clone(&ring), &config.idp.issuer));
     let authorization_server = AuthorizationServer {
         issuer: config.issuer.clone(),
         resources: config.resources.iter().map(|own| resource(own, config)).collect(),
@@ -114,6 +115,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
         issuer,
         Arc::new(verifier),
         config.identity_headers.clone(),
+        sessions,
         config.trusted_proxies.clone(),
         &config.allowed_origins,
     )?;

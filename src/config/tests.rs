@@ -197,6 +197,7 @@ fn what_was_left_out_has_its_default() {
     assert_eq!(config.tokens.recheck_grace, Duration::from_hours(12));
     assert_eq!(config.streams.listening_grace, Duration::from_secs(60));
     assert_eq!(config.streams.running_grace, Duration::from_mins(10));
+    assert_eq!(config.streams.comment_every, Some(Duration::from_secs(25)));
     assert_eq!(config.resources[0].access, Access::Anyone);
     assert!(config.resources[0].scopes.is_empty());
     assert!(config.registration.dynamic);

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::proxy::legacy_sse::EndpointStream;
 use crate::proxy::open_answers::OpenAnswer;
 use crate::proxy::upstream::BrokenBody;
 use crate::wire;
@@ -16,6 +17,8 @@ pub enum Body {
     Own(wire::Body),
     /// The upstream's bytes, passed on frame by frame as they arrive.
     Upstream(OpenAnswer),
+    /// The same, but the first event may change. Boxed: few are, and the others would hold room for it.
+    Listening(Box<EndpointStream>),
 }
 
 /// An answer that had begun has no proper end. The connection to the client is then aborted, so that it
@@ -46,6 +49,7 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Self::Upstream(answer) => Pin::new(answer).poll_frame(context),
+            Self::Listening(stream) => Pin::new(stream).poll_frame(context),
         }
     }
 
@@ -53,6 +57,7 @@ impl HttpBody for Body {
         match self {
             Self::Own(body) => body.is_end_stream(),
             Self::Upstream(answer) => answer.is_end_stream(),
+            Self::Listening(stream) => stream.is_end_stream(),
         }
     }
 
@@ -60,6 +65,7 @@ impl HttpBody for Body {
         match self {
             Self::Own(body) => body.size_hint(),
             Self::Upstream(answer) => answer.size_hint(),
+            Self::Listening(stream) => stream.size_hint(),
         }
     }
 }

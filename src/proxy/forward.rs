@@ -2,42 +2,108 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode};
 
 use crate::policy::{Admitted, Resource};
-use crate::proxy::Response;
 use crate::proxy::headers::{self, IdentityHeaders};
+use crate::proxy::legacy_sse::{self, Endpoint, EndpointStream};
 use crate::proxy::odd_answers::Asked;
-use crate::proxy::upstream::{Upstream, UpstreamFault};
-use crate::wire::answer::{BAD_UPSTREAM, FORBIDDEN, INVALID_REQUEST};
+use crate::proxy::sessions::{Holder, Known, NotGivenOut, NotTheirs, Sessions};
+use crate::proxy::upstream::{self, Upstream, UpstreamFault};
+use crate::proxy::{Body, Response, streams};
+use crate::wire::answer::{BAD_UPSTREAM, FORBIDDEN, INVALID_REQUEST, NO_SESSION, UNAVAILABLE};
 use crate::wire::{Arrival, Request, answer};
 
 /// Carry `request` to the upstream of the resource that it was admitted to.
 pub async fn forward(
     admitted: Admitted,
-    request: Request,
+    mut request: Request,
     upstream: &Upstream,
     names: &IdentityHeaders,
+    sessions: &Arc<Sessions>,
     arrival: Arrival,
 ) -> Response {
     let resource = Arc::clone(admitted.resource());
-    let asked = Asked::by(&request);
+    let holder = sessions.holder(&admitted);
+    let InSession { known, target } = match session(&mut request, sessions, holder, &resource) {
+        Ok(session) => session,
+        Err(fault) => return no_session(fault, &resource, arrival),
+    };
+    let endpoint = match *request.method() {
+        Method::GET => upstream::target(request.uri(), &resource)
+            .map(|at| Endpoint::new(sessions, holder, &resource, at.concat(), arrival)),
+        _ => None,
+    };
+    let asked = Asked::by(&request, target.is_some());
     let awaited = upstream.streams.await_answer(admitted.token(), &request);
     let answer = tokio::select! {
         biased;
-        answer = upstream.send(admitted, request, names, arrival.peer) => answer,
+        answer = upstream.send(admitted, target, request, names, arrival.peer) => answer,
         () = awaited.ended() => return ended(),
     };
     match answer {
         Ok(answer) => {
             upstream.odd_answers.note(&asked, &answer, &resource, arrival);
             let (mut head, body) = answer.into_parts();
-            let body = upstream.streams.carry(awaited, &head.headers, body);
+            if let Err(fault) = sessions.from_upstream(holder, known, &mut head.headers) {
+                return not_given_out(fault, &resource, arrival);
+            }
+            let body = match (upstream.streams.carry(awaited, &head.headers, body), endpoint) {
+                (Body::Upstream(answer), Some(endpoint))
+                    if streams::is_open_event_stream(&head.headers) =>
+                {
+                    Body::Listening(Box::new(EndpointStream::new(answer, endpoint)))
+                }
+                (body, _) => body,
+            };
             headers::from_upstream(&mut head.headers);
             Response::from_parts(head, body)
         }
         Err(fault) => failed(&fault, &resource, arrival),
     }
+}
+
+/// What a request says of the session that it is in, once it is known to be its caller's.
+struct InSession {
+    known: Option<Known>,
+    /// Where the upstream wants messages, in the old transport.
+    target: Option<PathAndQuery>,
+}
+
+fn session(
+    request: &mut Request,
+    sessions: &Sessions,
+    holder: Holder,
+    resource: &Resource,
+) -> Result<InSession, NotTheirs> {
+    let target = match *request.method() {
+        Method::POST => legacy_sse::target(sessions, holder, resource, request.uri())?,
+        _ => None,
+    };
+    Ok(InSession { known: sessions.to_upstream(holder, request.headers_mut())?, target })
+}
+
+/// MCP 2025-11-25 "Session Management" 3: by 404 clients know that they must begin a new one.
+fn no_session(fault: NotTheirs, resource: &Resource, arrival: Arrival) -> Response {
+    tracing::info!(
+        request_id = %arrival.id,
+        resource = %resource.url,
+        %fault,
+        whose_fault = "client",
+        "session refused",
+    );
+    let text = "Session not found: it has ended, or is not yours. Initialize a new one.";
+    answer::json_rpc_error(StatusCode::NOT_FOUND, NO_SESSION, text).map(Into::into)
+}
+
+fn not_given_out(fault: NotGivenOut, resource: &Resource, arrival: Arrival) -> Response {
+    let NotGivenOut::Seal(fault) = fault else {
+        return failed(&fault.into(), resource, arrival);
+    };
+    tracing::error!(request_id = %arrival.id, %fault, whose_fault = "us", "session not given out");
+    let text = "a session can't be begun now";
+    answer::json_rpc_error(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, text).map(Into::into)
 }
 
 /// Not 401, though the token is no longer good: clients that are sent to log in then send the same request
@@ -53,7 +119,7 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
         UpstreamFault::Connect(_) => {
             (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "the MCP server can't be reached")
         }
-        UpstreamFault::Garbled(_) => {
+        UpstreamFault::Garbled(_) | UpstreamFault::Session(_) => {
             (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "the MCP server gave no whole answer")
         }
         UpstreamFault::Slow(_) => (
@@ -91,8 +157,9 @@ const fn whose(fault: &UpstreamFault) -> &'static str {
         UpstreamFault::Target | UpstreamFault::RequestBody(_) | UpstreamFault::Stalled(_) => {
             "client"
         }
-        UpstreamFault::Connect(_) | UpstreamFault::Slow(_) | UpstreamFault::Garbled(_) => {
-            "upstream"
-        }
+        UpstreamFault::Connect(_)
+        | UpstreamFault::Slow(_)
+        | UpstreamFault::Garbled(_)
+        | UpstreamFault::Session(_) => "upstream",
     }
 }

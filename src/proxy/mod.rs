@@ -1,10 +1,14 @@
 //! The proxy: carries an admitted request to the MCP server and streams the answer back.
 
 pub mod body;
+mod event_ends;
+mod first_event;
 pub mod forward;
 pub mod headers;
+mod legacy_sse;
 pub mod odd_answers;
 pub mod open_answers;
+pub mod sessions;
 pub mod streams;
 pub mod upstream;
 
@@ -12,6 +16,7 @@ pub use body::{Body, BodyFault};
 pub use forward::forward;
 pub use headers::IdentityHeaders;
 pub use odd_answers::OddAnswers;
+pub use sessions::Sessions;
 pub use streams::{StreamSettings, Streams};
 pub use upstream::Upstream;
 

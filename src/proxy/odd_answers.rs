@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::clock::Timestamp;
 use crate::policy::Resource;
+use crate::proxy::sessions::MCP_SESSION_ID;
 use crate::proxy::streams::MCP_METHOD;
 use crate::wire::Arrival;
 
@@ -36,11 +37,12 @@ pub struct Asked {
 }
 
 impl Asked {
-    pub fn by<B>(request: &Request<B>) -> Self {
+    /// `is_message`: of the old transport, whose messages name their session in another way.
+    pub fn by<B>(request: &Request<B>, is_message: bool) -> Self {
         let headers = request.headers();
         Self {
             method: request.method().clone(),
-            in_session: headers.contains_key(&MCP_SESSION_ID),
+            in_session: is_message || headers.contains_key(&MCP_SESSION_ID),
             is_stateless: headers.contains_key(&MCP_METHOD),
         }
     }
@@ -122,5 +124,4 @@ fn is_json(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
 }
 
-const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const PAUSE: Duration = Duration::from_mins(1);

@@ -13,6 +13,7 @@ use slab::Slab;
 
 use crate::clock::Timestamp;
 use crate::proxy::BodyFault;
+use crate::proxy::event_ends::{COMMENT, EventEnds};
 use crate::proxy::upstream::UpstreamBody;
 
 /// The answers that one worker has under way; clones share them. They stand in one piece of memory that is
@@ -53,6 +54,8 @@ pub struct OpenAnswer(AwaitedAnswer);
 struct Entry {
     lease: Lease,
     state: State,
+    /// Of a stream of events that gets comments while it is quiet.
+    quiet: Option<Quiet>,
     /// Of whoever waits for more.
     waker: Option<Waker>,
 }
@@ -66,10 +69,20 @@ enum State {
     Ended(End),
 }
 
+/// How long a stream of events has been quiet, and whether something may be put in.
+#[derive(Debug, Default)]
+struct Quiet {
+    ends: EventEnds,
+    /// `None` if something has passed since it was looked at.
+    since: Option<Timestamp>,
+    is_comment_due: bool,
+}
+
 impl OpenAnswers {
     /// A request is about to be sent.
     pub fn await_answer(&self, lease: Lease) -> AwaitedAnswer {
-        let key = self.lock().insert(Entry { lease, state: State::Awaited, waker: None });
+        let key =
+            self.lock().insert(Entry { lease, state: State::Awaited, quiet: None, waker: None });
         AwaitedAnswer { list: self.clone(), key }
     }
 
@@ -98,6 +111,23 @@ impl OpenAnswers {
             }
         }
         ended
+    }
+
+    /// Have a comment put into each stream that `is_overdue`, by the time since when it has been quiet. One
+    /// that said something since the last time is quiet from `now` on.
+    pub fn comment(&self, now: Timestamp, is_overdue: impl Fn(Timestamp) -> bool) {
+        let mut left = Vec::new();
+        for (_, entry) in self.lock().iter_mut() {
+            let (Some(quiet), State::Coming(_)) = (&mut entry.quiet, &entry.state) else {
+                continue;
+            };
+            if is_overdue(*quiet.since.get_or_insert(now)) && quiet.ends.is_between_events() {
+                quiet.is_comment_due = true;
+                left.extend(entry.waker.take());
+            }
+        }
+        // Without the lock, as above.
+        left.into_iter().for_each(Waker::wake);
     }
 
     fn lock(&self) -> MutexGuard<'_, Slab<Entry>> {
@@ -133,6 +163,31 @@ impl AwaitedAnswer {
     }
 }
 
+impl OpenAnswer {
+    /// It is a stream of events, which gets comments while it is quiet.
+    pub fn with_comments(self) -> Self {
+        if let Some(entry) = self.0.list.lock().get_mut(self.0.key) {
+            entry.quiet = Some(Quiet::default());
+        }
+        self
+    }
+}
+
+impl Quiet {
+    fn pass(&mut self, frame: &Frame<Bytes>) {
+        self.ends.pass(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
+        (self.since, self.is_comment_due) = (None, false);
+    }
+
+    /// Nothing has come for long, and nothing is there now.
+    fn comment(&mut self) -> Option<Frame<Bytes>> {
+        self.is_comment_due.then(|| {
+            (self.since, self.is_comment_due) = (None, false);
+            Frame::data(Bytes::from_static(COMMENT))
+        })
+    }
+}
+
 impl Drop for AwaitedAnswer {
     fn drop(&mut self) {
         let entry = self.list.lock().try_remove(self.key);
@@ -150,14 +205,21 @@ impl HttpBody for OpenAnswer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let mut list = self.0.list.lock();
-        let Some(Entry { state, waker, .. }) = list.get_mut(self.0.key) else {
+        let Some(Entry { state, quiet, waker, .. }) = list.get_mut(self.0.key) else {
             return Poll::Ready(Some(Err(BodyFault::Cut)));
         };
         match state {
             State::Coming(body) => {
                 let frame = Pin::new(body).poll_frame(context).map_err(BodyFault::BrokeOff);
-                if frame.is_pending() {
-                    remember(waker, context);
+                match (&frame, quiet) {
+                    (Poll::Pending, quiet) => {
+                        if let Some(comment) = quiet.as_mut().and_then(Quiet::comment) {
+                            return Poll::Ready(Some(Ok(comment)));
+                        }
+                        remember(waker, context);
+                    }
+                    (Poll::Ready(Some(Ok(frame))), Some(quiet)) => quiet.pass(frame),
+                    (Poll::Ready(_), _) => {}
                 }
                 frame
             }

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, Method, Request};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::Body as _;
 
 use crate::clock::{Clock, Timestamp};
@@ -16,13 +16,15 @@ use crate::proxy::upstream::UpstreamBody;
 use crate::token::VerifiedToken;
 use crate::wire;
 
-/// How long answers outlive the access token that they were asked for with.
+/// How long answers outlive the access token that they were asked for with, and what keeps quiet ones open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamSettings {
     /// Of a stream that only listens. Then it ends, and clients open it anew.
     pub listening_grace: Duration,
     /// Of every other answer, how much longer than `listening_grace`. Then it is cut.
     pub running_grace: Duration,
+    /// How long a stream of events is quiet before it gets a comment, for whoever closes what is idle.
+    pub comment_every: Option<Duration>,
 }
 
 /// What ends answers that are under way, whichever worker has them.
@@ -96,12 +98,19 @@ impl WorkerStreams {
         } else {
             (running, End::Cut)
         };
-        Body::Upstream(awaited.answer.begin(body, until, then))
+        let answer = awaited.answer.begin(body, until, then);
+        let gets_comments =
+            self.all.settings.comment_every.is_some() && is_open_event_stream(headers);
+        Body::Upstream(if gets_comments { answer.with_comments() } else { answer })
     }
 
-    /// End what may not go on. To be called each second: one timer for all there are.
+    /// End what may not go on, and have a word put into what has been quiet for long. To be called each second:
+    /// one timer for all there are.
     pub fn sweep(&self) {
         let now = self.all.clock.now();
+        if let Some(every) = self.all.settings.comment_every {
+            self.open.comment(now, |since| since.after(every) <= now);
+        }
         let ended = self.open.end_those(|lease| {
             if self.all.revocations.contains(GrantId::new(lease.grant)) {
                 return Some(End::Cut);
@@ -149,12 +158,18 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| essence(value.as_bytes()))
 }
 
+/// One into which something can be put: its length is not told, and its bytes are the events.
+pub(super) fn is_open_event_stream(headers: &HeaderMap) -> bool {
+    let is_plain = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    is_event_stream(headers)
+        && !headers.contains_key(CONTENT_LENGTH)
+        && headers.get_all(CONTENT_ENCODING).iter().all(is_plain)
+}
+
 pub(super) const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
     use crate::grants::Grants;
     use crate::grants::set_up::{GRANT, SetUp};
@@ -164,7 +179,8 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
 
     fn worker(grants: &Grants, clock: &Clock) -> WorkerStreams {
-        let settings = StreamSettings { listening_grace: HOUR, running_grace: HOUR };
+        let settings =
+            StreamSettings { listening_grace: HOUR, running_grace: HOUR, comment_every: None };
         Arc::new(Streams::new(settings, grants.revocations(), clock.clone())).of_worker()
     }
 

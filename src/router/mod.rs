@@ -107,7 +107,8 @@ impl Front {
             // Only after the credentials: clients probe with any method and wait for the challenge.
             Ok(_) if !METHODS.contains(request.method()) => no_such_method().map(Into::into),
             Ok(admitted) => {
-                proxy::forward(admitted, request, upstream, &routes.identity_headers, arrival).await
+                let (names, sessions) = (&routes.identity_headers, &routes.sessions);
+                proxy::forward(admitted, request, upstream, names, sessions, arrival).await
             }
             Err(refused)
                 if is_failure(&refused) && request.headers().contains_key(AUTHORIZATION) =>

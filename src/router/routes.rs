@@ -12,7 +12,7 @@ use crate::authorization_server::{self, AuthorizationServer};
 use crate::oauth::PublicUrl;
 use crate::policy::Resource;
 use crate::protected_resource::{self, NotReady, ProtectedResource};
-use crate::proxy::IdentityHeaders;
+use crate::proxy::{IdentityHeaders, Sessions};
 use crate::token::Verifier;
 use crate::wire::TrustedProxies;
 
@@ -24,6 +24,7 @@ pub struct Routes {
     token_issuer: TokenIssuer,
     pub verifier: Arc<Verifier>,
     pub identity_headers: IdentityHeaders,
+    pub sessions: Arc<Sessions>,
     pub trusted_proxies: TrustedProxies,
 }
 
@@ -72,6 +73,7 @@ impl Routes {
         token_issuer: TokenIssuer,
         verifier: Arc<Verifier>,
         identity_headers: IdentityHeaders,
+        sessions: Arc<Sessions>,
         trusted_proxies: TrustedProxies,
         allowed_origins: &[HeaderValue],
     ) -> Result<Self, NotReady> {
@@ -82,6 +84,7 @@ impl Routes {
             token_issuer,
             verifier,
             identity_headers,
+            sessions,
             trusted_proxies,
         };
         if routes.token_issuer == TokenIssuer::Ourselves {

@@ -139,6 +139,8 @@ struct PlainError {
 pub const INVALID_REQUEST: i32 = -32600;
 /// No good token.
 pub const UNAUTHORIZED: i32 = -32001;
+/// No such session, in the words of the SDKs' servers: by these some clients know to begin a new one.
+pub const NO_SESSION: i32 = -32001;
 /// A good token, or page, that may not do this.
 pub const FORBIDDEN: i32 = -32003;
 /// The MCP server did not answer, or not well.

@@ -7,6 +7,7 @@
 
 mod answers;
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fs;
 use std::io::{self, Write};
@@ -105,21 +106,30 @@ impl Call {
         mut connection: SendRequest<Full<Bytes>>,
         turns: impl Iterator<Item = usize>,
     ) -> Result<Vec<Duration>, Fault> {
-        let mut times = Vec::new();
+        let (mut times, mut sessions) = (Vec::new(), HashMap::new());
         for turn in turns {
+            // Of whoever has that token.
+            let session = sessions.get(&(turn % self.tokens.len()));
             let asked = Instant::now();
             connection.ready().await?;
-            let response = connection.send_request(self.request(turn)?).await?;
+            let response = connection.send_request(self.request(turn, session)?).await?;
+            if let Some(session) = response.headers().get(MCP_SESSION_ID) {
+                sessions.insert(turn % self.tokens.len(), session.clone());
+            }
             self.check(response.status(), response.into_body()).await?;
             times.push(asked.elapsed());
         }
         Ok(times)
     }
 
-    /// What an MCP client sends: nine headers, `Content-Length` included.
-    fn request(&self, turn: usize) -> Result<Request<Full<Bytes>>, Fault> {
+    /// What an MCP client sends: nine headers, `Content-Length` included, or eight before it has a session.
+    fn request(
+        &self,
+        turn: usize,
+        session: Option<&HeaderValue>,
+    ) -> Result<Request<Full<Bytes>>, Fault> {
         let token = self.tokens.get(turn % self.tokens.len()).ok_or(USAGE)?;
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(&self.target)
             .header(HOST, &self.address)
@@ -128,10 +138,11 @@ impl Call {
             .header(ACCEPT, "application/json, text/event-stream")
             .header("accept-language", "*")
             .header(USER_AGENT, "node")
-            .header("mcp-session-id", "b0342d29-c3fb-4378-89b2-eb05000b6e79")
-            .header("mcp-protocol-version", "2025-11-25")
-            .body(Full::new(self.body.clone()))?;
-        Ok(request)
+            .header("mcp-protocol-version", "2025-11-25");
+        if let Some(session) = session {
+            request = request.header(MCP_SESSION_ID, session);
+        }
+        Ok(request.body(Full::new(self.body.clone()))?)
     }
 
     async fn check(&self, status: StatusCode, mut body: Incoming) -> Result<(), Fault> {
@@ -149,5 +160,6 @@ impl Call {
     }
 }
 
+const MCP_SESSION_ID: &str = "mcp-session-id";
 const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"search_documents","arguments":{"query":"quarterly report of the northern region, with figures per branch and a comparison to the year before","limit":20,"folders":["/finance/reports","/finance/archive","/shared/board"],"sort":"newest first","include_drafts":false,"language":"en"},"_meta":{"progressToken":7,"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}}"#;
 const USAGE: &str = "bench_load ADDRESS REQUESTS CONNECTIONS TOKENS [answer=BYTES | upload=BYTES]";

@@ -85,7 +85,10 @@ async fn length(mut body: Incoming) -> u64 {
 
 fn typed(content_type: &'static str, body: Either<Full<Bytes>, Events>) -> Answer {
     let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // In every answer, as servers of the SDKs do it.
+    headers.insert("mcp-session-id", HeaderValue::from_static(SESSION));
     response
 }
 
@@ -136,4 +139,5 @@ fn nanoseconds() -> u128 {
 }
 
 static LONG: LazyLock<Bytes> = LazyLock::new(|| answers::of_size(LONGEST).into());
+const SESSION: &str = "b0342d29-c3fb-4378-89b2-eb05000b6e79";
 const LONGEST: usize = 16 << 20;

@@ -7,6 +7,7 @@ import http from 'node:http';
 
 import { UnauthorizedError } from '@modelcontextprotocol/sdk/client/auth.js';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { CreateMessageRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 
@@ -134,6 +135,19 @@ export class Application {
   }
 }
 
+/** The same with the transport of 2024-11-05. */
+export class LegacyApplication extends Application {
+  async connect(resource, options) {
+    const client = await super.connect(resource, options);
+    handleOneATurn(client.transport);
+    return client;
+  }
+
+  makeTransport(url, options) {
+    return new SSEClientTransport(url, options);
+  }
+}
+
 /** The SDK's `OAuthClientProvider`, in memory. */
 export class MemoryProvider {
   #application;
@@ -191,6 +205,12 @@ export class MemoryProvider {
     if (scope === 'all' || scope === 'client') this.#client = undefined;
     if (scope === 'all' || scope === 'tokens') this.#tokens = undefined;
   }
+}
+
+/** Of two messages in one chunk the SDK would handle an answer before a progress: one a turn, then. */
+export function handleOneATurn(transport) {
+  const handle = transport.onmessage;
+  transport.onmessage = (message) => setImmediate(handle, message);
 }
 
 export const ABOUT = { name: 'interop', version: '1.0.0' };

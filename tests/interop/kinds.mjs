@@ -14,7 +14,7 @@
 // or the URL of a `document`.
 //
 // A client that is a program of its own is one of these too: see mcp_remote.mjs.
-import { Application } from './client.mjs';
+import { Application, LegacyApplication } from './client.mjs';
 import { Application2, ProbingApplication2 } from './client_2.mjs';
 import { McpRemote } from './mcp_remote.mjs';
 
@@ -22,8 +22,11 @@ export const SDK_1 = withSdk('the TypeScript SDK 1.x', Application);
 export const SDK_2 = withSdk('the TypeScript SDK 2.x', Application2);
 export const SDK_2_PROBING = withSdk('the TypeScript SDK 2.x that would rather speak 2026-07-28', ProbingApplication2);
 
+export const SDK_1_SSE = withSdk('the TypeScript SDK 1.x over HTTP+SSE', LegacyApplication);
+
 export const MCP_REMOTE = mcpRemote('mcp-remote', []);
 export const MCP_REMOTE_PROBING = mcpRemote('mcp-remote --protocol auto', ['--protocol', 'auto']);
+export const MCP_REMOTE_SSE = mcpRemote('mcp-remote --transport sse-only', ['--transport', 'sse-only']);
 
 function withSdk(name, Kind) {
   return { name, install: async ({ credentials }) => new SdkClient(await Kind.install(credentials)) };
@@ -68,7 +71,8 @@ class SdkClient {
   }
 
   async disconnect() {
-    await this.#mcp.transport.terminateSession();
+    // The old transport has none to end but the stream.
+    await this.#mcp.transport.terminateSession?.();
     await this.#mcp.close();
   }
 

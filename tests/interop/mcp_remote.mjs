@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 
-import { ABOUT } from './client.mjs';
+import { ABOUT, handleOneATurn } from './client.mjs';
 import { adopt, freePort } from './processes.mjs';
 
 /** One installation, with a home of its own. A client in the words of kinds.mjs. */
@@ -48,9 +48,7 @@ export class McpRemote {
     client.onclose = forget;
     this.#mcp = client;
     await Promise.race([connected, failed]);
-    // Of two messages in one chunk the SDK would handle an answer before a progress: one a turn, then.
-    const handle = transport.onmessage;
-    transport.onmessage = (message) => setImmediate(handle, message);
+    handleOneATurn(transport);
   }
 
   async listTools() {

@@ -2,12 +2,12 @@
 import { freePort, start, until } from './processes.mjs';
 
 /**
- * Start `program`, a file and its arguments, on a free port. `requests` fills with the method, URL and headers
+ * Start `program`, a file and its arguments, on a free port; its MCP endpoint is at `path`. `requests` fills with the method, URL and headers
  * of every request that reached it, as its witness saw them.
  */
-export async function startUpstream(name, program, { folder }) {
+export async function startUpstream(name, program, { folder, path = '/mcp' }) {
   const port = await freePort();
-  const url = `http://127.0.0.1:${port}/mcp`;
+  const url = `http://127.0.0.1:${port}${path}`;
   const server = start(name, [process.execPath, '--import', WITNESS, ...program], {
     // The `get-env` tool of server-everything tells its environment to whoever asks: there is nothing in it.
     env: { PATH: process.env.PATH, PORT: String(port) },
@@ -16,7 +16,9 @@ export async function startUpstream(name, program, { folder }) {
   });
   const requests = [];
   server.onMessage((request) => requests.push(request));
-  await until(`${name} answers`, () => fetch(url), { process: server });
+  // A stream does not end by itself.
+  const answers = () => fetch(url).then((answer) => answer.body?.cancel()).then(() => true);
+  await until(`${name} answers`, answers, { process: server });
   await until('the witness has told of that', () => requests.length > 0, { process: server });
   requests.length = 0;
 

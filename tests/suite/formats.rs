@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::support::browser::{Browser, PageForm};
 use crate::support::client::Client;
 use crate::support::doorman::{Builder, Doorman, Granted, MINUTE, ORIGIN, REDIRECT, WEB_REDIRECT};
-use crate::support::exchange::Exchange;
+use crate::support::exchange::{Exchange, Request};
 use crate::support::fake_idp::Person;
 use crate::support::fake_mcp_server::FakeMcpServer;
 use crate::support::soon;
@@ -73,15 +73,7 @@ async fn an_access_token_of_then_opens_the_door() {
 #[tokio::test]
 async fn a_token_of_a_service_account_of_then_opens_the_door() {
     let kept = kept("service_account_token", with_a_machine, async |doorman| {
-        let answer = doorman
-            .token(&[
-                ("grant_type", "client_credentials"),
-                ("client_id", "nightly"),
-                ("client_secret", MACHINES_SECRET),
-            ])
-            .await;
-        let token = answer.assert_status(200).json()["access_token"].as_str().unwrap().to_owned();
-        vec![("access_token", token)]
+        vec![("access_token", token_of_machine(doorman).await)]
     })
     .await;
     let now = on(with_a_machine, "").await.doorman;
@@ -237,6 +229,35 @@ async fn a_finished_login_that_waited_then_is_read() {
     answer.assert_stopped_on_a_page();
 }
 
+/// Of both transports. A machine's: the fake IdP, and so its people, are others each time.
+#[tokio::test]
+async fn a_session_of_then_goes_on() {
+    let kept = kept("session", with_a_machine, async |doorman| {
+        let token = token_of_machine(doorman).await;
+        doorman.upstream().answers(200, &[("mcp-session-id", "session-of-then")], "{}");
+        let id = doorman.call(&token).await.header("mcp-session-id").to_owned();
+        let feed = doorman.upstream().streams_events();
+        feed.bytes("event: endpoint\ndata: /messages?session_id=of-then\n\n");
+        feed.end();
+        let stream = doorman.send(Request::get("/mcp").bearer(&token)).await.text();
+        let endpoint = stream.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+        vec![("session", id), ("endpoint", endpoint.to_owned())]
+    })
+    .await;
+    let now = on(with_a_machine, "").await.doorman;
+    let token = token_of_machine(&now).await;
+
+    let session = kept.text("session");
+    now.send(now.request(&token).header("mcp-session-id", &session)).await.assert_status(200);
+    let told = now.upstream().received().pop().unwrap();
+    assert_eq!(told.values("mcp-session-id"), ["session-of-then"]);
+
+    let message = Request::post(&kept.text("endpoint")).json(&json!({})).bearer(&token);
+    now.send(message).await.assert_status(200);
+    let told = now.upstream().received().pop().unwrap();
+    assert_eq!(told.target, "/messages?session_id=of-then");
+}
+
 /// In the log that replicas follow.
 #[tokio::test]
 async fn a_grant_that_ended_then_has_ended() {
@@ -301,6 +322,16 @@ fn with_a_machine(builder: Builder) -> Builder {
         "  []\nservice_accounts:\n- {{ id: nightly, secret: {{ insecure_inline: {MACHINES_SECRET} }} }}\n"
     );
     builder.declaring(&accounts, &json!({ "keys": [] }))
+}
+
+async fn token_of_machine(doorman: &Doorman) -> String {
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", "nightly"),
+        ("client_secret", MACHINES_SECRET),
+    ];
+    let answer = doorman.token(&form).await;
+    answer.assert_status(200).json()["access_token"].as_str().unwrap().to_owned()
 }
 
 /// A login up to where the browser is sent to the IdP.

@@ -217,10 +217,12 @@ async fn an_upstream_that_answers_oddly_is_told_seldom() {
         seen += 1;
     }
     doorman.later(MINUTE);
+    doorman.upstream().answers(200, &[("mcp-session-id", "one")], "{}");
+    let session = doorman.call(&token).await.header("mcp-session-id").to_owned();
     for (status, request, told) in [
         (405, get(), None),
         (405, delete(), None),
-        (404, post().header("mcp-session-id", "ended"), None),
+        (404, post().header("mcp-session-id", &session), None),
         (404, post().header("mcp-method", "tools/list"), None),
         (405, post(), Some("is the path")),
         (403, get(), Some("ask for authentication")),

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Version;
@@ -10,8 +11,8 @@ use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 
 use crate::support::doorman::Doorman;
-use crate::support::exchange::{Door, Request};
-use crate::support::fake_mcp_server::FakeMcpServer;
+use crate::support::exchange::{Answering, Door, Request};
+use crate::support::fake_mcp_server::{FakeMcpServer, Flood};
 
 #[tokio::test]
 async fn each_event_arrives_before_the_next_is_sent() {
@@ -231,6 +232,129 @@ async fn an_answer_shorter_than_it_said_breaks_off() {
 
     assert_eq!(seen, 2);
 }
+
+/// Fault 18
+#[tokio::test]
+async fn a_hundred_thousand_events_arrive_as_they_were_sent() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let ends = ["\n\n", "\r\n\r\n", "\r\r"];
+    let event =
+        |number: usize| format!("id: {number}\ndata: {{\"n\":{number}}}{}", ends[number % 3]);
+    let sent: Bytes = (0..100_000).map(event).collect::<String>().into();
+
+    for size in [7, 1500, 100_003] {
+        let feed = doorman.upstream().streams_events();
+        let get = Request::get("/mcp").header("accept", "text/event-stream");
+        let stream = doorman.door().open(get.bearer(&token)).await;
+        for from in (0..sent.len()).step_by(size) {
+            feed.bytes(sent.slice(from..sent.len().min(from + size)));
+        }
+        feed.end();
+
+        assert!(stream.whole().await.body == sent, "in pieces of {size} they are others");
+    }
+}
+
+/// Fault 19: what its client does not read, the upstream keeps.
+#[tokio::test]
+async fn one_endless_event_is_passed_on_and_not_kept() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let get = || Request::get("/mcp").header("accept", "text/event-stream").bearer(&token);
+
+    for request in [doorman.request(&token), get()] {
+        let flood = doorman.upstream().floods(ENDLESS);
+        let mut stream = doorman.door().receiving(64 * 1024).open(request).await;
+        let all = async {
+            while flood.taken() < ENDLESS {
+                tokio::task::yield_now().await;
+            }
+        };
+        let all_taken = tokio::time::timeout(Duration::from_millis(500), all).await;
+        assert!(all_taken.is_err(), "all of it was taken, and none of it was read");
+
+        let mut read = 0;
+        while let Some(bytes) = stream.next_bytes().await {
+            let bytes = bytes.unwrap();
+            let is_as_sent = |(at, byte): (usize, &u8)| *byte == Flood::byte_at(read + at, ENDLESS);
+            assert!(bytes.iter().enumerate().all(is_as_sent), "other bytes after {read}");
+            read += bytes.len();
+            assert!(flood.taken() - read < AHEAD, "{} read of {}", read, flood.taken());
+        }
+        assert_eq!(read, ENDLESS);
+    }
+}
+
+/// Fault 23: whatever closes what is idle sees that it is not.
+#[tokio::test]
+async fn a_quiet_stream_gets_comments_between_events() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).workers(1).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let feed = doorman.upstream().streams_events();
+    let mut within = doorman.door().open(doorman.request(&token)).await;
+    feed.bytes("data: half");
+    assert_eq!(within.until("half").await, "data: half");
+    let other_feed = doorman.upstream().streams_events();
+    let get = Request::get("/mcp").header("accept", "text/event-stream").bearer(&token);
+    let mut between = doorman.door().open(get).await;
+
+    for event in ["data: 1\n\n", "id: 2\r\ndata: 2\r\n\r\n"] {
+        assert_eq!(in_time(&doorman, &mut between).await, ":\n");
+        assert_eq!(in_time(&doorman, &mut between).await, ":\n");
+        other_feed.bytes(event);
+        let mut read = String::new();
+        while !read.ends_with(event) {
+            read += &between.until("\n").await;
+        }
+        assert_eq!(read, event);
+    }
+    // Looked over as often, and left alone.
+    feed.bytes("\n\n");
+    assert_eq!(within.until("\n\n").await, "\n\n");
+    assert_eq!(in_time(&doorman, &mut within).await, ":\n");
+}
+
+/// Its bytes are counted, or are not events; or nobody wants it.
+#[tokio::test]
+async fn what_is_no_open_stream_gets_no_comment() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).workers(1).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let feed = doorman.upstream().answers_later();
+    let mut json = doorman.door().open(doorman.request(&token)).await;
+    let witness_feed = doorman.upstream().streams_events();
+    let mut witness = doorman.door().open(doorman.request(&token)).await;
+
+    assert_eq!(in_time(&doorman, &mut witness).await, ":\n");
+    assert_eq!(in_time(&doorman, &mut witness).await, ":\n");
+    feed.bytes("{}");
+    feed.end();
+    assert_eq!(json.until("{}").await, "{}");
+    assert!(json.next_bytes().await.is_none());
+    drop((witness, witness_feed));
+
+    let doorman = doorman.restarted_with(|config| config.streams.comment_every = None).await;
+    let feed = doorman.upstream().streams_events();
+    let mut stream = doorman.door().open(doorman.request(&token)).await;
+    let quiet = tokio::time::timeout(Duration::from_secs(4), in_time(&doorman, &mut stream)).await;
+    assert!(quiet.is_err(), "it said {quiet:?}");
+    drop(feed);
+}
+
+/// What comes next, while half a minute passes each time that it is waited for.
+async fn in_time(doorman: &Doorman, stream: &mut Answering) -> Bytes {
+    loop {
+        doorman.later(Duration::from_secs(26));
+        let waited = tokio::time::timeout(Duration::from_millis(1200), stream.next_bytes()).await;
+        if let Ok(next) = waited {
+            return next.unwrap().unwrap();
+        }
+    }
+}
+
+const ENDLESS: usize = 64 * 1024 * 1024;
+/// Nearly all of it stands in the buffer of the socket that the sidecar reads, which the system lets grow.
+const AHEAD: usize = 48 * 1024 * 1024;
 
 /// A request body that the test gives out piece by piece.
 struct Upload(mpsc::UnboundedReceiver<Bytes>);

@@ -113,7 +113,7 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
         tokens: root.stanza("tokens", "Who issues tokens, and how long they last.", tokens::read, reading),
         streams: root.stanza(
             "streams",
-            "How long answers outlive the access tokens that they were asked for with.",
+            "How long answers outlive the access tokens that they were asked for with, and what keeps quiet ones open.",
             streams::read,
             reading,
         ),

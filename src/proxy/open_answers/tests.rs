@@ -20,6 +20,7 @@ use crate::proxy::Body;
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
 const GRANT: [u8; 16] = [1; 16];
+const MIB: usize = 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
@@ -44,7 +45,7 @@ impl Answering {
         let (upstream, pieces) = mpsc::channel(1);
         let lease = Lease { grant, until: Timestamp::from_seconds(100), then: End::Cut };
         let awaited = list.await_answer(lease);
-        let open = awaited.begin(arriving(pieces).await, lease.until, lease.then);
+        let open = awaited.begin(arriving(pieces).await, lease.until, lease.then).with_comments();
         let client = received(protocol, Body::Upstream(open)).await;
         Self { list: list.clone(), upstream, client }
     }
@@ -191,6 +192,26 @@ async fn the_upstream_of_a_client_that_reads_nothing_hears_of_the_end_too() {
     }
 }
 
+/// Fault 19: of an event without end, or of many.
+#[tokio::test]
+async fn what_a_client_does_not_read_stays_with_the_upstream() {
+    for protocol in PROTOCOLS {
+        let answer = Answering::over(protocol).await;
+        let piece = Bytes::from_static(&[b'x'; 16 * 1024]);
+        let mut taken = 0;
+
+        let all = async {
+            while taken < 64 * MIB && answer.upstream.send(piece.clone()).await.is_ok() {
+                taken += piece.len();
+            }
+        };
+        let all = timeout(Duration::from_millis(500), all).await;
+
+        // Nearly all of this is in the socket between us and the upstream.
+        assert!(all.is_err() && taken < 8 * MIB, "{protocol:?}: {taken} bytes were taken");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_is_over_leaves_the_list() {
     for protocol in PROTOCOLS {
@@ -251,4 +272,59 @@ async fn a_request_that_is_not_answered_yet_can_be_ended() {
     let late = waiting.begin(late, lease.until, lease.then).frame().await;
     assert!(matches!(late, Some(Err(BodyFault::Cut))), "{late:?}");
     assert_eq!(list.count(), 0);
+}
+
+/// Fault 23
+#[tokio::test]
+async fn a_quiet_stream_gets_a_comment_between_two_events() {
+    let at = Timestamp::from_seconds;
+    for protocol in PROTOCOLS {
+        let mut answer = Answering::over(protocol).await;
+        let looked_at = |list: &OpenAnswers, now: u64| {
+            list.comment(at(now), |since| since.after(Duration::from_secs(25)) <= at(now));
+        };
+
+        // From the beginning, and again.
+        for now in [0, 24, 25, 26, 50, 51] {
+            looked_at(&answer.list, now);
+            if matches!(now, 25 | 51) {
+                assert_eq!(answer.next().await.unwrap().unwrap(), ":\n", "{protocol:?} at {now}");
+            }
+        }
+        answer.say("data: 1\n").await;
+        for now in [60, 100, 200] {
+            looked_at(&answer.list, now);
+        }
+        // Not within an event, nor because of what was before it.
+        answer.say("\n").await;
+        for now in [210, 234] {
+            looked_at(&answer.list, now);
+        }
+        answer.say("data: 2\n\n").await;
+        for now in [235, 260] {
+            looked_at(&answer.list, now);
+        }
+        assert_eq!(answer.next().await.unwrap().unwrap(), ":\n");
+        answer.say("data: 3\n\n").await;
+    }
+}
+
+/// G9: what the upstream says goes first, and is all there is.
+#[tokio::test]
+async fn a_comment_that_is_due_gives_way_to_what_comes() {
+    let mut answer = Answering::over(Protocol::Http1).await;
+    let now = Timestamp::from_seconds(100);
+    answer.say("data: 1\n\n").await;
+    // Both at once: the client has not been asked for more in between.
+    answer.list.comment(now, |_| true);
+    let mut read = Vec::new();
+    answer.upstream.send(Bytes::from_static(b"data: 2\n")).await.unwrap();
+    while !read.ends_with(b"data: 2\n") {
+        read.extend_from_slice(&answer.next().await.unwrap().unwrap());
+    }
+    answer.list.comment(now, |_| true);
+    answer.say("\n").await;
+
+    let read = String::from_utf8(read).unwrap();
+    assert!(["data: 2\n", ":\ndata: 2\n"].contains(&read.as_str()), "{read:?}");
 }

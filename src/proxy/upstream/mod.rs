@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::uri::Uri;
+use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::policy::{Admitted, Resource};
 use crate::proxy::headers::{self, IdentityHeaders};
 use crate::proxy::odd_answers::OddAnswers;
+use crate::proxy::sessions::NotGivenOut;
 use crate::proxy::streams::WorkerStreams;
 use crate::wire::UpstreamUrl;
 
@@ -65,6 +66,8 @@ pub enum UpstreamFault {
     RequestBody(String),
     #[error("no whole answer: {0}")]
     Garbled(#[from] Garbled),
+    #[error("no whole answer: {0}")]
+    Session(#[from] NotGivenOut),
 }
 
 impl Default for Deadlines {
@@ -85,17 +88,22 @@ impl Upstream {
     }
 
     /// Send `request`, which came from `peer`, to the upstream of the resource that `permit` is for, whatever
-    /// its URI named. The permit is used up: one request each.
+    /// its URI named; there to `at`, if the upstream itself has named that for it. The permit is used up: one
+    /// request each.
     pub async fn send(
         &self,
         permit: Admitted,
+        at: Option<PathAndQuery>,
         request: Request<Incoming>,
         names: &IdentityHeaders,
         peer: IpAddr,
     ) -> Result<Response<UpstreamBody>, UpstreamFault> {
         let (head, body) = request.into_parts();
         let resource = permit.resource();
-        let target = target(&head.uri, resource).ok_or(UpstreamFault::Target)?;
+        let target = match &at {
+            Some(at) => [at.as_str(), "", "", ""],
+            None => target(&head.uri, resource).ok_or(UpstreamFault::Target)?,
+        };
         let mut text = RequestHead::new(&head.method, &target);
         let identity = &permit.token().facts().headers;
         let word = headers::Word { names, identity, peer };
@@ -147,7 +155,7 @@ impl Upstream {
 
 /// The path within the resource, under the upstream's own path, with the same query: parts of one text. The
 /// bytes that were judged are the bytes that are sent.
-fn target<'a>(judged: &'a Uri, resource: &'a Resource) -> Option<[&'a str; 4]> {
+pub(super) fn target<'a>(judged: &'a Uri, resource: &'a Resource) -> Option<[&'a str; 4]> {
     let within = judged.path().strip_prefix(resource.url.path())?;
     let own = resource.upstream.path.as_str();
     let path = if own.is_empty() && !within.starts_with('/') { "/" } else { own };

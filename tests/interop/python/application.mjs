@@ -12,6 +12,7 @@ export class PythonApplication {
   requests = [];
   #sdk;
   #mode;
+  #program;
   #folder;
   #name;
   #process;
@@ -19,9 +20,13 @@ export class PythonApplication {
   #calls = new Map();
   #lastCall = 0;
 
-  /** `sdk` is a major version; `mode`, from 2 on, is how that agrees on a protocol version with the server. */
-  constructor({ sdk, mode, folder }) {
+  /**
+   * `sdk` is a major version; `mode`, from 2 on, is how that agrees on a protocol version with the server;
+   * `program` is another than that version's usual one.
+   */
+  constructor({ sdk, mode, folder, program = `client_${sdk}.py` }) {
     this.#sdk = sdk;
+    this.#program = program;
     this.#mode = mode;
     this.#folder = folder;
     installed += 1;
@@ -104,7 +109,7 @@ export class PythonApplication {
   }
 
   #start() {
-    const program = fileURLToPath(new URL(`./client_${this.#sdk}.py`, import.meta.url));
+    const program = fileURLToPath(new URL(this.#program, import.meta.url));
     const storage = `${this.#folder}/${this.#name}.json`;
     this.#process = start(this.#name, [pythonOf(this.#sdk), '-B', program, storage], {
       env: { PATH: process.env.PATH },

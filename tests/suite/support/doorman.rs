@@ -664,7 +664,11 @@ impl Builder {
             issued_by: self.issued_by,
             tokens: self.lifetimes,
             machines: self.machines.clone(),
-            streams: StreamSettings { listening_grace: MINUTE, running_grace: 10 * MINUTE },
+            streams: StreamSettings {
+                listening_grace: MINUTE,
+                running_grace: 10 * MINUTE,
+                comment_every: Some(Duration::from_secs(25)),
+            },
             registration: self.registration.clone(),
             clients: self.clients.clone(),
             service_accounts: self.service_accounts.clone(),

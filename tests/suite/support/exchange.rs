@@ -12,7 +12,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 use url::{Url, form_urlencoded};
 
@@ -24,6 +24,8 @@ pub struct Door {
     pub address: SocketAddr,
     pub authority: String,
     said: Transcript,
+    /// How many bytes its socket takes unread. `None`: as many as the system likes.
+    receives: Option<u32>,
 }
 
 /// Every whole exchange through a door; clones share it.
@@ -82,12 +84,18 @@ impl Transcript {
 
 impl Door {
     pub fn to(address: SocketAddr, authority: impl Into<String>) -> Self {
-        Self { address, authority: authority.into(), said: Transcript::default() }
+        let said = Transcript::default();
+        Self { address, authority: authority.into(), said, receives: None }
     }
 
     /// The same door, with what goes through it written down in `said`.
     pub fn noting(self, said: &Transcript) -> Self {
         Self { said: said.clone(), ..self }
+    }
+
+    /// The same door, for a client whose socket takes no more than about so many bytes that nobody reads.
+    pub fn receiving(self, bytes: u32) -> Self {
+        Self { receives: Some(bytes), ..self }
     }
 
     /// Send `request` and read the whole answer.
@@ -109,7 +117,11 @@ impl Door {
             + Send
             + 'static,
     {
-        let stream = soon("a connection", TcpStream::connect(self.address)).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(bytes) = self.receives {
+            socket.set_recv_buffer_size(bytes).unwrap();
+        }
+        let stream = soon("a connection", socket.connect(self.address)).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection).abort_handle();
         let hang_up_unless_answered = HangUp(Some(connection.clone()));

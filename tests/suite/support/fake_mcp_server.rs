@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -37,6 +38,10 @@ pub struct FakeMcpServer {
     inner: Arc<Inner>,
 }
 
+/// What an answer is made of by itself, piece by piece, as fast as it is taken.
+#[derive(Clone, Debug)]
+pub struct Flood(Arc<AtomicUsize>);
+
 /// What a test gives to an answer, piece by piece. Dropped: the answer ends.
 #[derive(Debug)]
 pub struct Feed {
@@ -47,7 +52,7 @@ pub struct Feed {
 struct Inner {
     usual: Mutex<Usual>,
     /// Answers the next request instead, once.
-    next: Mutex<Option<Fed>>,
+    next: Mutex<Option<(&'static str, Source)>>,
     received: Mutex<Vec<Received>>,
     /// One permit per connection.
     connections: Semaphore,
@@ -63,12 +68,6 @@ struct Inner {
 enum Usual {
     Answer { status: StatusCode, headers: Vec<(String, String)>, body: Bytes },
     Never,
-}
-
-#[derive(Debug)]
-struct Fed {
-    content_type: &'static str,
-    frames: Frames,
 }
 
 type Frames = mpsc::UnboundedReceiver<Result<Bytes, io::Error>>;
@@ -169,9 +168,17 @@ impl FakeMcpServer {
         self.fed("application/json")
     }
 
+    /// The next request is answered with one event as long as this, which begins and ends as events do.
+    pub fn floods(&self, length: usize) -> Flood {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let source = Source::Flood { taken: taken.clone(), length };
+        *self.inner.next.lock().unwrap() = Some(("text/event-stream", source));
+        Flood(taken)
+    }
+
     fn fed(&self, content_type: &'static str) -> Feed {
         let (sender, frames) = mpsc::unbounded_channel();
-        *self.inner.next.lock().unwrap() = Some(Fed { content_type, frames });
+        *self.inner.next.lock().unwrap() = Some((content_type, Source::Fed(frames)));
         Feed { frames: sender }
     }
 
@@ -224,6 +231,23 @@ impl Received {
     /// Everything as one text, to look for what must not be in it.
     pub fn text(&self) -> String {
         format!("{} {}\n{:?}\n{}", self.method, self.target, self.headers, self.body.escape_ascii())
+    }
+}
+
+impl Flood {
+    /// How much of it has left the MCP server.
+    pub fn taken(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// What all of it is.
+    pub fn byte_at(place: usize, length: usize) -> u8 {
+        match place {
+            _ if place + 2 >= length => b'\n',
+            // `data:`, and then no end of line.
+            0..5 => b"data:"[place],
+            _ => b'a' + u8::try_from(place % 23).unwrap(),
+        }
     }
 }
 
@@ -283,9 +307,9 @@ async fn answer(
     }
     server.received.lock().unwrap()[number].body = whole.into();
     let next = server.next.lock().unwrap().take();
-    if let Some(Fed { content_type, frames }) = next {
+    if let Some((content_type, source)) = next {
         let answer = Response::builder().header("content-type", content_type);
-        return Ok(answer.body(AnswerBody { source: Source::Fed(frames), watch }).unwrap());
+        return Ok(answer.body(AnswerBody { source, watch }).unwrap());
     }
     let usual = server.usual.lock().unwrap().clone();
     let Usual::Answer { status, headers, body } = usual else {
@@ -304,9 +328,11 @@ struct AnswerBody {
     watch: Watch,
 }
 
+#[derive(Debug)]
 enum Source {
     Whole(Option<Bytes>),
     Fed(Frames),
+    Flood { taken: Arc<AtomicUsize>, length: usize },
 }
 
 /// Tells, when it goes, whether the answer was whole.
@@ -339,6 +365,14 @@ impl Body for AnswerBody {
                 body.watch.is_whole |= matches!(next, Poll::Ready(None));
                 next.map(|next| next.map(|bytes| bytes.map(Frame::data)))
             }
+            Source::Flood { taken, length } => {
+                let from = taken.load(Ordering::Relaxed);
+                let to = (*length).min(from + PIECE);
+                taken.store(to, Ordering::Relaxed);
+                body.watch.is_whole |= to == *length;
+                let bytes: Bytes = (from..to).map(|at| Flood::byte_at(at, *length)).collect();
+                Poll::Ready((from < to).then(|| Ok(Frame::data(bytes))))
+            }
         }
     }
 
@@ -347,7 +381,7 @@ impl Body for AnswerBody {
             Source::Whole(bytes) => {
                 http_body::SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }
-            Source::Fed(_) => http_body::SizeHint::default(),
+            Source::Fed(_) | Source::Flood { .. } => http_body::SizeHint::default(),
         }
     }
 
@@ -356,4 +390,6 @@ impl Body for AnswerBody {
     }
 }
 
+/// Of a flood.
+const PIECE: usize = 64 * 1024;
 const TOOLS: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}"#;
