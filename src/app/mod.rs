@@ -4,6 +4,8 @@ mod background;
 mod build;
 pub mod stop;
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
@@ -12,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
@@ -82,6 +85,7 @@ pub struct Running {
     readiness: Arc<Readiness>,
     replica: Option<Arc<Replica>>,
     streams: Arc<Streams>,
+    stop: DrainSettings,
     background: Vec<JoinHandle<()>>,
     is_stopping: AtomicBool,
 }
@@ -157,7 +161,17 @@ pub async fn start_on(
     }
     announce(&config, public.address(), health.address());
     let is_stopping = AtomicBool::default();
-    Ok(Running { public, health, control, readiness, replica, streams, background, is_stopping })
+    Ok(Running {
+        public,
+        health,
+        control,
+        readiness,
+        replica,
+        streams,
+        stop: config.stop,
+        background,
+        is_stopping,
+    })
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -178,7 +192,7 @@ impl Running {
 
     /// Stop accepting, let what is under way finish, then end. Called again meanwhile, end at once.
     pub async fn stop(&self) -> Drained {
-        self.end(stop::DRAIN).await
+        self.end(self.stop).await
     }
 
     /// Until an operator asks for `drain` through the admin socket; how long that may take.
@@ -197,13 +211,26 @@ impl Running {
         self.readiness.stopping();
         let drained = stop::in_order(
             if is_second { stop::AT_ONCE } else { settings },
-            async |settings| self.public.drain(settings).await,
+            async |settings| self.finish(settings).await,
             async |within| self.control.grants.rechecks_are_over(within).await,
             async |drained| self.control.draining.finish(drained == Drained::CutShort).await,
             async |settings| self.health.drain(settings).await,
             self.leave(),
         );
         drained.await
+    }
+
+    /// Streams that only listen would take all the time there is.
+    async fn finish(&self, settings: DrainSettings) -> Drained {
+        let ends_streams = async {
+            sleep(settings.keep_accepting).await;
+            self.streams.finish(settings.finish_within);
+            pending::<Infallible>().await
+        };
+        tokio::select! {
+            drained = self.public.drain(settings) => drained,
+            never = ends_streams => match never {},
+        }
     }
 
     async fn leave(&self) {

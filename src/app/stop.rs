@@ -1,15 +1,11 @@
-//! How a process ends: what ends after what, and by when, so that all of it fits into the 30 s after which
-//! Kubernetes kills. `Running` says what each step is, `cli::serve` takes the last one.
+//! How a process ends: what ends after what, and by when. What this file grants the rest besides requests is 1 s
+//! for each step: with the default settings it takes 29 s at worst, and Kubernetes kills after 30 s. `Running` says what each step is, `cli::serve` takes the last one.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
 use crate::server::{DrainSettings, Drained};
-
-/// On a signal. With what this file grants the rest, 1 s for each step, it takes 29 s at worst.
-pub const DRAIN: DrainSettings =
-    DrainSettings { keep_accepting: Duration::ZERO, finish_within: Duration::from_secs(25) };
 
 /// Told to a second time.
 pub const AT_ONCE: DrainSettings =
@@ -82,7 +78,7 @@ mod tests {
     /// `terminationGracePeriodSeconds` is 30 if nobody sets it.
     #[tokio::test(start_paused = true)]
     async fn a_stop_is_over_before_kubernetes_kills() {
-        let signalled = longest(DRAIN).await;
+        let signalled = longest(DrainSettings::default()).await;
         let asked_to = longest(unannounced(Duration::from_secs(25))).await;
 
         assert_eq!((signalled.as_secs(), asked_to.as_secs()), (29, 29));
@@ -103,7 +99,8 @@ mod tests {
         let mut given = Duration::ZERO;
 
         let writes = async |left| given = left;
-        let end = in_order(DRAIN, drained, writes, async |_| {}, busy, async {}).await;
+        let end =
+            in_order(DrainSettings::default(), drained, writes, async |_| {}, busy, async {}).await;
 
         assert_eq!(end, Drained::Everything);
         assert_eq!(given, Duration::from_secs(25 + 1 - 3));

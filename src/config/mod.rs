@@ -31,7 +31,7 @@ use crate::oauth::{PublicUrl, Scopes};
 use crate::policy::Access;
 use crate::proxy::{IdentityHeaders, StreamSettings};
 use crate::seal::KeyMaterial;
-use crate::server::ListenAddress;
+use crate::server::{DrainSettings, ListenAddress};
 use crate::store::StateSettings;
 use crate::telemetry::LogSettings;
 use crate::wire::{TrustedProxies, UpstreamUrl};
@@ -64,6 +64,7 @@ pub struct Config {
     /// Machines that may come with tokens of the IdP.
     pub machines: Option<MachineSettings>,
     pub streams: StreamSettings,
+    pub stop: DrainSettings,
     pub registration: RegistrationSettings,
     /// No two with the same id.
     pub clients: Vec<DeclaredClient>,

@@ -90,6 +90,15 @@ impl OpenAnswers {
         self.lock().len()
     }
 
+    /// Look at those that have not ended.
+    pub fn each(&self, mut look: impl FnMut(&Lease)) {
+        for (_, entry) in self.lock().iter() {
+            if !matches!(entry.state, State::Ended(_)) {
+                look(&entry.lease);
+            }
+        }
+    }
+
     /// End those that `judge` has an end for. What was ended, once each.
     pub fn end_those(&self, mut judge: impl FnMut(&Lease) -> Option<End>) -> Vec<(Lease, End)> {
         let (mut ended, mut left) = (Vec::new(), Vec::new());

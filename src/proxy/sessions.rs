@@ -69,7 +69,9 @@ impl Sessions {
     }
 
     pub fn holder(&self, admitted: &Admitted) -> Holder {
-        self.holder_of(&admitted.token().facts().caller, &admitted.resource().digest)
+        let facts = admitted.token().facts();
+        let digest = || self.holder_of(&facts.caller, &admitted.resource().digest).0;
+        Holder(*facts.holder.get_or_init(digest))
     }
 
     /// Put the upstream's own id into the headers of a request, in the place of what its client was given.

@@ -1,7 +1,7 @@
 //! Answers obey the grant that they are given by: they are cut when it ends, and do not outlive their access
 //! token by long. Begun by `forward`; each worker looks over its own once a second.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
@@ -34,13 +34,26 @@ pub struct Streams {
     revocations: Arc<Revocations>,
     clock: Clock,
     workers: Mutex<Vec<OpenAnswers>>,
+    /// Told once we stop: how many seconds answers have from then on.
+    finishing_within: OnceLock<u64>,
 }
 
 /// The answers that one worker has under way.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct WorkerStreams {
     all: Arc<Streams>,
     open: OpenAnswers,
+    farewell: Mutex<Farewell>,
+}
+
+/// How a worker's listening streams end when we stop: last, and not all at once, because their clients open
+/// them anew elsewhere, all of them at the same moment otherwise.
+#[derive(Debug, Default)]
+struct Farewell {
+    /// Seconds since we stop.
+    since: u64,
+    /// How many end each second, once they do.
+    share: Option<usize>,
 }
 
 /// An answer that is awaited, and what it will be.
@@ -53,20 +66,27 @@ pub struct Awaited {
 
 impl Streams {
     pub fn new(settings: StreamSettings, revocations: Arc<Revocations>, clock: Clock) -> Self {
-        Self { settings, revocations, clock, workers: Mutex::default() }
+        let (workers, finishing_within) = (Mutex::default(), OnceLock::new());
+        Self { settings, revocations, clock, workers, finishing_within }
     }
 
     /// For one more worker.
     pub fn of_worker(self: &Arc<Self>) -> WorkerStreams {
         let open = OpenAnswers::default();
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(open.clone());
-        WorkerStreams { all: Arc::clone(self), open }
+        WorkerStreams { all: Arc::clone(self), open, farewell: Mutex::default() }
     }
 
     /// How many answers are under way, those that are awaited included.
     pub fn count(&self) -> usize {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.iter().map(OpenAnswers::count).sum()
+    }
+
+    /// We stop, and no answer lasts longer than `within`. Calls may go on until then; streams that only listen
+    /// end properly once no call is left, or shortly before.
+    pub fn finish(&self, within: Duration) {
+        let _ = self.finishing_within.set(within.as_secs());
     }
 
     /// When answers end whose token expires at `expires`: a stream that listens, and any other.
@@ -104,12 +124,42 @@ impl WorkerStreams {
         Body::Upstream(if gets_comments { answer.with_comments() } else { answer })
     }
 
+    /// Let some of those that listen go, if it is time.
+    fn say_farewell(&self, within: u64) {
+        let mut farewell = self.farewell.lock().unwrap_or_else(PoisonError::into_inner);
+        farewell.since += 1;
+        let (mut listening, mut running) = (0_usize, 0_usize);
+        self.open.each(|lease| match lease.then {
+            End::Clean => listening += 1,
+            End::Cut => running += 1,
+        });
+        let is_time = running == 0 || farewell.since + FAREWELL >= within;
+        if farewell.share.is_none() && is_time {
+            farewell.share = Some(listening.div_ceil(FAREWELL_PARTS));
+        }
+        // Those that came later go with the last ones.
+        let mut left = match farewell.share {
+            None => return,
+            Some(share) if farewell.since < within => share,
+            Some(_) => usize::MAX,
+        };
+        self.open.end_those(|lease| {
+            (lease.then == End::Clean && left > 0).then(|| {
+                left -= 1;
+                End::Clean
+            })
+        });
+    }
+
     /// End what may not go on, and have a word put into what has been quiet for long. To be called each second:
     /// one timer for all there are.
     pub fn sweep(&self) {
         let now = self.all.clock.now();
         if let Some(every) = self.all.settings.comment_every {
             self.open.comment(now, |since| since.after(every) <= now);
+        }
+        if let Some(within) = self.all.finishing_within.get() {
+            self.say_farewell(*within);
         }
         let ended = self.open.end_those(|lease| {
             if self.all.revocations.contains(GrantId::new(lease.grant)) {
@@ -166,6 +216,9 @@ pub(super) fn is_open_event_stream(headers: &HeaderMap) -> bool {
         && headers.get_all(CONTENT_ENCODING).iter().all(is_plain)
 }
 
+/// Seconds over which listening streams end when we stop, and by how much sooner than all else.
+const FAREWELL: u64 = 5;
+const FAREWELL_PARTS: usize = 5;
 pub(super) const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 
 #[cfg(test)]
@@ -206,6 +259,72 @@ mod tests {
         let is_other =
             tokio::select! { biased; () = other.ended() => true, () = async {} => false };
         assert_eq!((is_cut, is_other), (true, false));
+    }
+
+    /// Clients open them anew, elsewhere: all at the same moment, if they ended so.
+    #[tokio::test]
+    async fn streams_that_listen_end_one_after_the_other_when_we_stop() {
+        let SetUp { grants, clock, .. } = SetUp::with_code(None).await;
+        let streams = worker(&grants, &Clock::Manual(clock));
+        let lease =
+            |then| Lease { grant: GRANT.bytes(), until: Timestamp::from_seconds(u64::MAX), then };
+        let listening: Vec<_> =
+            (0..12).map(|_| streams.open.await_answer(lease(End::Clean))).collect();
+        let call = streams.open.await_answer(lease(End::Cut));
+        let left = || {
+            let mut left = 0;
+            streams.open.each(|lease| left += usize::from(lease.then == End::Clean));
+            left
+        };
+
+        streams.all.finish(Duration::from_secs(25));
+        // As long as somebody waits for the answer to a call, there is time.
+        let before: Vec<usize> = (0..10)
+            .map(|_| {
+                streams.sweep();
+                left()
+            })
+            .collect();
+        drop(call);
+        let after: Vec<usize> = (0..5)
+            .map(|_| {
+                streams.sweep();
+                left()
+            })
+            .collect();
+
+        assert_eq!(before, [12; 10]);
+        assert_eq!(after, [9, 6, 3, 0, 0]);
+        drop(listening);
+    }
+
+    /// A call that takes all the time there is does not take theirs.
+    #[tokio::test]
+    async fn streams_that_listen_end_before_the_time_is_over() {
+        let SetUp { grants, clock, .. } = SetUp::with_code(None).await;
+        for (within, expected) in [(10, 5), (5, 1), (1, 1), (0, 1)] {
+            let streams = worker(&grants, &Clock::Manual(clock.clone()));
+            let lease = |then| Lease {
+                grant: GRANT.bytes(),
+                until: Timestamp::from_seconds(u64::MAX),
+                then,
+            };
+            let _listening = streams.open.await_answer(lease(End::Clean));
+            let _call = streams.open.await_answer(lease(End::Cut));
+            let listens = || {
+                let mut listens = false;
+                streams.open.each(|lease| listens |= lease.then == End::Clean);
+                listens
+            };
+
+            streams.all.finish(Duration::from_secs(within));
+            let sweeps = (1..).find(|_| {
+                streams.sweep();
+                !listens()
+            });
+
+            assert_eq!(sweeps, Some(expected), "{within}");
+        }
     }
 
     #[test]

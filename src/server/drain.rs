@@ -25,6 +25,13 @@ pub struct DrainSettings {
     pub finish_within: Duration,
 }
 
+impl Default for DrainSettings {
+    /// Fits, with what else has to end, into the 30 s after which Kubernetes kills.
+    fn default() -> Self {
+        Self { keep_accepting: Duration::ZERO, finish_within: Duration::from_secs(25) }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
     /// Every answer was sent to its end.

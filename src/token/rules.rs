@@ -2,6 +2,7 @@
 //! (`jwt`) or because the IdP said so (`introspected`): times, client, for whom it is, of whom. How IdPs differ
 //! is data: `idp::AccessTokenProfile`.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -108,6 +109,7 @@ impl Rules {
             caller,
             rules: None,
             voucher,
+            holder: OnceLock::new(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! From a presented text to a `VerifiedToken`: the only way to make one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -40,6 +40,8 @@ pub struct TokenFacts {
     pub voucher: Voucher,
     /// What the upstream is told, ready to send.
     pub headers: IdentityValues,
+    /// The caller at this resource, in digest: made by whoever needs it first.
+    pub holder: OnceLock<[u8; 16]>,
 }
 
 /// Whose word a token is.
@@ -267,6 +269,7 @@ impl Verifier {
             voucher: Voucher::Ourselves,
             headers: caller.headers().ok_or(BadToken::Unspeakable)?,
             caller,
+            holder: OnceLock::new(),
         })
     }
 

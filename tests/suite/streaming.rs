@@ -198,6 +198,44 @@ async fn stopping_waits_for_a_call_that_is_running() {
     assert_eq!(rest.text(), "true}");
 }
 
+/// They would take all the time there is: their clients open them anew, elsewhere, and not all at once.
+#[tokio::test]
+async fn stopping_ends_streams_that_listen_properly_and_after_the_calls() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let door = doorman.door();
+    let mut listening = Vec::new();
+    for _ in 0..3 {
+        let feed = doorman.upstream().streams_events();
+        let get = Request::get("/mcp").header("accept", "text/event-stream").bearer(&token);
+        listening.push((door.open(get).await, feed));
+    }
+    let call = doorman.upstream().answers_later();
+    let mut answer = door.open(doorman.request(&token)).await;
+    call.bytes("{\"half\":");
+    answer.until("half").await;
+
+    let finish = async {
+        // They go on while the call does.
+        for (stream, feed) in &mut listening {
+            feed.event("still here");
+            stream.until("still here").await;
+        }
+        call.bytes("true}");
+        call.end();
+        let rest = answer.whole().await.text();
+        for (mut stream, _feed) in listening {
+            while let Some(bytes) = stream.next_bytes().await {
+                bytes.expect("it was cut");
+            }
+        }
+        rest
+    };
+    let ((), rest) = tokio::join!(doorman.stop(), finish);
+
+    assert_eq!(rest, "true}");
+}
+
 /// RFC 9112 §9.3: such a server says by closing that its answer is whole.
 #[tokio::test]
 async fn an_http_1_0_server_answers_in_http_1_1() {

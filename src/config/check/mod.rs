@@ -22,6 +22,7 @@ mod sealing_keys;
 mod secret;
 mod service_accounts;
 mod state;
+mod stop;
 mod streams;
 mod tokens;
 mod validation;
@@ -59,6 +60,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let state = state::check(raw.state, reading);
     let tokens = tokens::check(raw.tokens, reading);
     let streams = streams::check(raw.streams, reading);
+    let stop = stop::check(raw.stop, reading);
     let registration = registration::check(raw.registration, reading);
     let mut ids = Vec::new();
     let clients = clients::check(raw.clients, &mut ids, reading);
@@ -88,6 +90,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
         tokens,
         machines: machines?,
         streams: streams?,
+        stop: stop?,
         registration: registration?,
         clients: clients?,
         service_accounts: service_accounts?,

@@ -12,6 +12,7 @@ pub(super) mod resource;
 pub(super) mod secret;
 pub(super) mod service_account;
 pub(super) mod state;
+pub(super) mod stop;
 pub(super) mod streams;
 pub(super) mod tokens;
 
@@ -32,6 +33,7 @@ use crate::config::raw::resource::{RESOURCES, RawResource};
 use crate::config::raw::secret::{SECRETS, SecretSource};
 use crate::config::raw::service_account::{RawServiceAccount, SERVICE_ACCOUNTS};
 use crate::config::raw::state::{RawState, STATE};
+use crate::config::raw::stop::RawStop;
 use crate::config::raw::streams::RawStreams;
 use crate::config::raw::tokens::RawTokens;
 use crate::config::schema;
@@ -53,6 +55,7 @@ pub(super) struct RawConfig {
     pub state: Field<RawState>,
     pub tokens: RawTokens,
     pub streams: RawStreams,
+    pub stop: RawStop,
     pub registration: RawRegistration,
     pub clients: Field<Vec<RawClient>>,
     pub service_accounts: Field<Vec<RawServiceAccount>>,
@@ -117,6 +120,7 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             streams::read,
             reading,
         ),
+        stop: root.stanza("stop", "How the process ends when it is told to.", stop::read, reading),
         registration: root.stanza(
             "registration",
             "Which clients may become known here.",

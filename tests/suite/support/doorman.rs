@@ -23,7 +23,7 @@ use mcp_doorman::policy::{Access, AccessEntry};
 use mcp_doorman::proxy::{IdentityHeaders, StreamSettings};
 use mcp_doorman::seal::KeyMaterial;
 use mcp_doorman::secret::Secret;
-use mcp_doorman::server::ListenAddress;
+use mcp_doorman::server::{DrainSettings, ListenAddress};
 use mcp_doorman::store::file::OpenFault;
 use mcp_doorman::store::{StateFault, StateSettings};
 use mcp_doorman::telemetry::{self, LogFormat, LogLevel, LogSettings};
@@ -664,6 +664,7 @@ impl Builder {
             issued_by: self.issued_by,
             tokens: self.lifetimes,
             machines: self.machines.clone(),
+            stop: DrainSettings::default(),
             streams: StreamSettings {
                 listening_grace: MINUTE,
                 running_grace: 10 * MINUTE,
