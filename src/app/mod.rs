@@ -261,7 +261,8 @@ fn serve_public(
         tokio::spawn(async move { house.1.keep_house().await });
         move |request, peer| {
             let worker = Arc::clone(&worker);
-            async move { worker.0.answer(&worker.1, request, peer).await }
+            // Boxed while it is answered: hyper moves it about, and a stream would hold room for it.
+            async move { Box::pin(worker.0.answer(&worker.1, request, peer)).await }
         }
     };
     let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };

@@ -26,7 +26,7 @@ pub async fn forward(
 ) -> Response {
     let resource = Arc::clone(admitted.resource());
     let holder = sessions.holder(&admitted);
-    let InSession { known, target } = match session(&mut request, sessions, holder, &resource) {
+    let InSession { known, target } = match session(&mut request, sessions, holder, &admitted) {
         Ok(session) => session,
         Err(fault) => return no_session(fault, &resource, arrival),
     };
@@ -75,13 +75,14 @@ fn session(
     request: &mut Request,
     sessions: &Sessions,
     holder: Holder,
-    resource: &Resource,
+    admitted: &Admitted,
 ) -> Result<InSession, NotTheirs> {
     let target = match *request.method() {
-        Method::POST => legacy_sse::target(sessions, holder, resource, request.uri())?,
+        Method::POST => legacy_sse::target(sessions, holder, admitted.resource(), request.uri())?,
         _ => None,
     };
-    Ok(InSession { known: sessions.to_upstream(holder, request.headers_mut())?, target })
+    let last = &admitted.token().facts().worked_out.session;
+    Ok(InSession { known: sessions.to_upstream(holder, last, request.headers_mut())?, target })
 }
 
 /// MCP 2025-11-25 "Session Management" 3: by 404 clients know that they must begin a new one.

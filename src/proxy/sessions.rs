@@ -2,7 +2,7 @@
 //! `Mcp-Session-Id`, and where the messages of the old HTTP+SSE transport go. Such a name leaves us sealed, and
 //! is opened for the same caller at the same resource alone. Nothing is kept: every replica can do it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::HeaderName;
 use http::uri::PathAndQuery;
@@ -71,17 +71,26 @@ impl Sessions {
     pub fn holder(&self, admitted: &Admitted) -> Holder {
         let facts = admitted.token().facts();
         let digest = || self.holder_of(&facts.caller, &admitted.resource().digest).0;
-        Holder(*facts.holder.get_or_init(digest))
+        Holder(*facts.worked_out.holder.get_or_init(digest))
     }
 
     /// Put the upstream's own id into the headers of a request, in the place of what its client was given.
+    /// `last` is the one that was opened before, with the same token.
     pub fn to_upstream(
         &self,
         holder: Holder,
+        last: &Mutex<Option<(HeaderValue, HeaderValue)>>,
         headers: &mut HeaderMap,
     ) -> Result<Option<Known>, NotTheirs> {
-        let Some(given) = headers.get(&MCP_SESSION_ID).cloned() else { return Ok(None) };
-        let own = self.open_id(holder, &given)?;
+        let Some(given) = headers.get(&MCP_SESSION_ID) else { return Ok(None) };
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_none_or(|(known, _)| known != given) {
+            let own = self.open_id(holder, given)?;
+            // A copy: what shares the memory that the request was read into would keep it.
+            let given = HeaderValue::from_bytes(given.as_bytes());
+            *last = Some((given.map_err(|_| NotTheirs::NotOurs)?, own));
+        }
+        let Some((given, own)) = last.clone() else { return Ok(None) };
         headers.insert(MCP_SESSION_ID, own.clone());
         Ok(Some(Known { given, own }))
     }

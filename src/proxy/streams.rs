@@ -318,7 +318,7 @@ mod tests {
             };
 
             streams.all.finish(Duration::from_secs(within));
-            let sweeps = (1..).find(|_| {
+            let sweeps = (1..20).find(|_| {
                 streams.sweep();
                 !listens()
             });
