@@ -14,6 +14,7 @@ pub(super) mod service_account;
 pub(super) mod state;
 pub(super) mod streams;
 pub(super) mod tokens;
+pub(super) mod upstream;
 
 use std::num::NonZeroUsize;
 

@@ -62,7 +62,7 @@ impl Upload {
         context: &mut Context<'_>,
     ) -> Poll<Result<(), UploadFault>> {
         loop {
-            if !self.outbox.is_empty() {
+            if !self.outbox.is_sent() {
                 ready!(socket.poll_write(&mut self.outbox, context))?;
                 self.has_moved = true;
             }
@@ -75,7 +75,7 @@ impl Upload {
 
     /// Whether it waits for the client, and not for the upstream to take more.
     pub fn awaits_client(&self) -> bool {
-        self.body.is_some() && self.outbox.is_empty()
+        self.body.is_some() && self.outbox.is_sent()
     }
 
     /// Whether a byte may have reached the upstream: it must not be sent a second time.
