@@ -204,3 +204,33 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Unusable> {
 
 /// Of one server.
 const KEPT_SESSIONS: usize = 8;
+
+/// Both ends of a connection over TLS, for tests of what is sent over one.
+#[cfg(test)]
+pub async fn connected() -> (TlsStream, tokio_rustls::server::TlsStream<TcpStream>) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der().clone()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap())
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = ServerTls {
+        authorities: Some(Authorities(Arc::new(roots))),
+        ..ServerTls::of("localhost").unwrap()
+    };
+    let system = client_config(&Trust::System).unwrap();
+    let connector = Connector::new(&server, &system).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let (near, far) = tokio::join!(
+        async { connector.connect(TcpStream::connect(address).await.unwrap()).await },
+        async { acceptor.accept(listener.accept().await.unwrap().0).await },
+    );
+    (near.unwrap(), far.unwrap())
+}
