@@ -1,12 +1,27 @@
-//! The only module that names rustls types: the provider, and what we trust when we call out.
+//! The only module that names rustls types: the provider, what we trust when we call out, and TLS to an
+//! upstream. A host's name is always verified.
 
+use std::fmt;
+use std::io;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
+use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::secret::Secret;
 
 pub use rustls::ClientConfig;
+
+/// A connection over which TLS is spoken.
+pub type TlsStream = tokio_rustls::client::TlsStream<TcpStream>;
 
 /// TLS could not be set up. Completes "…: ".
 #[derive(Debug, thiserror::Error)]
@@ -35,4 +50,187 @@ pub fn client_config(trust: &Trust) -> Result<ClientConfig, TlsFault> {
         }
     };
     Ok(builder.with_no_client_auth())
+}
+
+/// The name that the other side must have a certificate for.
+#[derive(Clone, Debug)]
+pub struct ServedName(ServerName<'static>);
+
+/// Who may say who the other side is, in place of the system's authorities.
+#[derive(Clone)]
+pub struct Authorities(Arc<RootCertStore>);
+
+/// Our own certificate, then those between it and its authority: apart from the key, as it is no secret.
+#[derive(Clone, Debug)]
+pub struct Chain(Vec<CertificateDer<'static>>);
+
+/// What we prove ourselves with, if the other side asks.
+#[derive(Clone)]
+pub struct ClientIdentity(Arc<CertifiedKey>);
+
+/// How TLS is spoken with one server. Checked: what is left to go wrong is the system's trust.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    pub name: ServedName,
+    /// `None`: the system's.
+    pub authorities: Option<Authorities>,
+    pub identity: Option<ClientIdentity>,
+}
+
+/// Why what was given can't be used. Completes "the file …".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    #[error("has no certificate in PEM form")]
+    NoCertificate,
+    #[error("has a certificate that can't be read")]
+    BadCertificate,
+    /// Nothing of it is told.
+    #[error("has no private key in PEM form that can be used")]
+    NoKey,
+    #[error("has the key of another certificate")]
+    AnotherKey,
+}
+
+impl ServedName {
+    /// `None` if nobody can have a certificate for `host`.
+    pub fn of(host: &str) -> Option<Self> {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = bare.filter(|host| host.parse::<Ipv6Addr>().is_ok()).unwrap_or(host);
+        ServerName::try_from(host.to_owned()).ok().map(Self)
+    }
+}
+
+impl ServerTls {
+    /// By the system's trust, as nobody in particular. `None` if nobody can have a certificate for `host`.
+    pub fn of(host: &str) -> Option<Self> {
+        ServedName::of(host).map(|name| Self { name, authorities: None, identity: None })
+    }
+}
+
+impl Authorities {
+    /// Every certificate in `pem`.
+    pub fn from_pem(pem: &str) -> Result<Self, Unusable> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(pem)? {
+            roots.add(certificate).map_err(|_| Unusable::BadCertificate)?;
+        }
+        Ok(Self(Arc::new(roots)))
+    }
+}
+
+impl Chain {
+    pub fn from_pem(pem: &str) -> Result<Self, Unusable> {
+        certificates(pem).map(Self)
+    }
+}
+
+impl ClientIdentity {
+    /// Errors: about the key, unless its certificate can't be read.
+    pub fn new(chain: Chain, key: &Secret) -> Result<Self, Unusable> {
+        let key =
+            PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(|_| Unusable::NoKey)?;
+        let error = match CertifiedKey::from_der(chain.0, key, &default_provider()) {
+            Ok(own) => return Ok(Self(Arc::new(own))),
+            Err(error) => error,
+        };
+        if matches!(error, rustls::Error::InconsistentKeys(_)) {
+            return Err(Unusable::AnotherKey);
+        }
+        let is_certificate = matches!(error, rustls::Error::InvalidCertificate(_));
+        Err(if is_certificate { Unusable::BadCertificate } else { Unusable::NoKey })
+    }
+}
+
+/// Makes TLS connections to one server. Clones share what it learns for its next connection.
+#[derive(Clone)]
+pub struct Connector {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Connector {
+    /// `system` is what trusts the system's authorities: a few hundred to read, so they are read once.
+    pub fn new(server: &ServerTls, system: &ClientConfig) -> Result<Self, TlsFault> {
+        let mut config = match &server.authorities {
+            None => system.clone(),
+            Some(Authorities(roots)) => {
+                ClientConfig::builder_with_provider(Arc::new(default_provider()))
+                    .with_safe_default_protocol_versions()?
+                    .with_root_certificates(Arc::clone(roots))
+                    .with_no_client_auth()
+            }
+        };
+        if let Some(ClientIdentity(own)) = &server.identity {
+            let own = CertifiedKey::clone(own);
+            config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(own));
+        }
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Its own: who was believed by other rules, or knew us otherwise, is met anew.
+        config.resumption = Resumption::in_memory_sessions(KEPT_SESSIONS);
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name: server.name.0.clone() })
+    }
+
+    /// Speak TLS over `stream`. Errors: say what is wrong with the certificate, if that is it.
+    pub async fn connect(&self, stream: TcpStream) -> io::Result<TlsStream> {
+        self.connector.connect(self.name.clone(), stream).await
+    }
+}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authorities({})", self.0.len())
+    }
+}
+
+impl fmt::Debug for ClientIdentity {
+    // It has the private key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientIdentity").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// At least one.
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Unusable> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let all = all.map_err(|_| Unusable::BadCertificate)?;
+    if all.is_empty() { Err(Unusable::NoCertificate) } else { Ok(all) }
+}
+
+/// Of one server.
+const KEPT_SESSIONS: usize = 8;
+
+/// Both ends of a connection over TLS, for tests of what is sent over one.
+#[cfg(test)]
+pub async fn connected() -> (TlsStream, tokio_rustls::server::TlsStream<TcpStream>) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der().clone()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap())
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = ServerTls {
+        authorities: Some(Authorities(Arc::new(roots))),
+        ..ServerTls::of("localhost").unwrap()
+    };
+    let system = client_config(&Trust::System).unwrap();
+    let connector = Connector::new(&server, &system).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let (near, far) = tokio::join!(
+        async { connector.connect(TcpStream::connect(address).await.unwrap()).await },
+        async { acceptor.accept(listener.accept().await.unwrap().0).await },
+    );
+    (near.unwrap(), far.unwrap())
 }

@@ -109,6 +109,19 @@ fn each_way_out_has_one_door() {
     }
 }
 
+#[test]
+fn one_module_names_the_tls_library() {
+    for Source { path, text } in sources("src") {
+        for line in code(&text) {
+            assert!(
+                path == Path::new("src/tls.rs") || !line.contains("rustls"),
+                "{}: src/tls.rs has the types for that: {line}",
+                path.display(),
+            );
+        }
+    }
+}
+
 /// What the library makes of claims and keys is too lenient (docs/decisions/0010).
 #[test]
 fn the_jwt_library_checks_signatures_only() {

@@ -13,10 +13,10 @@ use crate::authorization_server::clients::document::{DocumentFault, Documents, S
 use crate::grants::{GrantId, Grants};
 use crate::idp::Idp;
 use crate::oauth::ClientIdUrl;
+use crate::policy::UpstreamServer;
 use crate::proxy::upstream;
 use crate::store::Cursor;
 use crate::store::replicas::{self, Replica};
-use crate::wire::UpstreamUrl;
 
 /// Ask the IdP about itself until it answers, so that the first login need not wait, and an operator
 /// sees in the log at once whether it can be reached.
@@ -62,26 +62,26 @@ pub async fn keep_keys(idp: Option<Arc<Idp>>) {
 }
 
 /// Be ready once every upstream has accepted a connection.
-pub async fn await_upstreams(upstreams: Vec<UpstreamUrl>, readiness: Arc<Readiness>) {
+pub async fn await_upstreams(upstreams: Vec<Arc<UpstreamServer>>, readiness: Arc<Readiness>) {
     let mut waiting = JoinSet::new();
-    for url in upstreams {
-        waiting.spawn(await_upstream(url).with_current_subscriber());
+    for server in upstreams {
+        waiting.spawn(await_upstream(server).with_current_subscriber());
     }
     waiting.join_all().await;
     readiness.upstreams_seen();
 }
 
-async fn await_upstream(url: UpstreamUrl) {
+async fn await_upstream(server: Arc<UpstreamServer>) {
     let mut tries = 0_u32;
-    while let Err(error) = upstream::accepts(&url).await {
+    while let Err(error) = upstream::accepts(&server).await {
         // Told at once and then each half minute.
         if tries.is_multiple_of(60) {
-            tracing::warn!(upstream = %url.authority, fault = %error, whose_fault = "upstream", "waiting for the upstream to accept a connection");
+            tracing::warn!(upstream = %server.url, fault = %error, whose_fault = "upstream", "waiting for the upstream to accept a connection");
         }
         tries = tries.wrapping_add(1);
         sleep(Duration::from_millis(500)).await;
     }
-    tracing::info!(upstream = %url.authority, "the upstream accepts connections");
+    tracing::info!(upstream = %server.url, "the upstream accepts connections");
 }
 
 /// Learn which grants other replicas end, each second. Ready once everything was read that is there.

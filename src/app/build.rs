@@ -17,7 +17,7 @@ use crate::idp::profile::ClaimPath;
 use crate::idp::{Idp, IdpSettings};
 use crate::outbound::{IdpConnection, NoConnection, StrangerConnection, StrangerSettings};
 use crate::pages::Pages;
-use crate::policy::{Access, Resource};
+use crate::policy::{Access, Resource, UpstreamServer};
 use crate::proxy::{Sessions, Streams};
 use crate::router::{Front, Routes, TokenIssuer};
 use crate::seal::KeyRing;
@@ -34,6 +34,7 @@ pub struct Built {
     pub documents: Arc<Documents>,
     pub grants: Grants,
     pub streams: Arc<Streams>,
+    pub upstreams: Vec<Arc<UpstreamServer>>,
     pub seen: mpsc::Receiver<(GrantId, u32)>,
     /// `None` if no other process can have this store.
     pub replica: Option<Arc<Replica>>,
@@ -84,6 +85,12 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
         verifier
     };
     let streams = Arc::new(Streams::new(config.streams, revocations, clock.clone()));
+    let resources: Vec<_> = config
+        .resources
+        .iter()
+        .map(|own| resource(own, config, &system))
+        .collect::<Result<_, _>>()?;
+    let upstreams = resources.iter().map(|resource| Arc::clone(&resource.upstream)).collect();
     let documents = Arc::new(Documents::new(
         config.registration.documents.clone(),
         config.registration.redirect_schemes.clone(),
@@ -93,7 +100,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     let sessions = Arc::new(Sessions::new(Arc::clone(&ring), &config.idp.issuer));
     let authorization_server = AuthorizationServer {
         issuer: config.issuer.clone(),
-        resources: config.resources.iter().map(|own| resource(own, config)).collect(),
+        resources,
         registration: config.registration.clone(),
         documents: Arc::clone(&documents),
         declared: config.clients.clone(),
@@ -120,7 +127,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
         &config.allowed_origins,
     )?;
     let front = Front::new(routes, clock, surroundings.chance)?;
-    Ok(Built { front, idp, documents, grants, streams, seen, replica })
+    Ok(Built { front, idp, documents, grants, streams, upstreams, seen, replica })
 }
 
 /// Whether its keys matter to requests.
@@ -155,18 +162,34 @@ fn strangers(
     )?)
 }
 
-fn resource(settings: &ResourceSettings, config: &Config) -> Arc<Resource> {
-    let ResourceSettings { url, name, upstream, access, scopes, audience, allowed_clients } =
-        settings.clone();
+fn resource(
+    settings: &ResourceSettings,
+    config: &Config,
+    system: &ClientConfig,
+) -> Result<Arc<Resource>, StartFault> {
+    let ResourceSettings {
+        url,
+        name,
+        upstream,
+        upstream_tls,
+        upstream_headers,
+        access,
+        scopes,
+        audience,
+        allowed_clients,
+    } = settings.clone();
     let may_use = |account: &&ServiceAccount| account.may_use(url.as_str());
     let accounts = config.service_accounts.iter().filter(may_use);
     let accounts = accounts.map(|account| account.client.id.clone()).collect();
+    let server = UpstreamServer::over_tls(upstream.clone(), upstream_tls.as_ref(), system)
+        .map_err(NoConnection::from)?;
     let mut resource = Resource::new(url, name, upstream, access, accounts, scopes);
+    resource.upstream = Arc::new(UpstreamServer { headers: upstream_headers, ..server });
     if let Some(name) = audience {
         resource.audience.name = name;
     }
     resource.audience.allowed_clients = allowed_clients;
-    Arc::new(resource)
+    Ok(Arc::new(resource))
 }
 
 const MOST_UNCONFIRMED: usize = 4096;

@@ -130,13 +130,12 @@ pub async fn start_on(
     if config.tokens.not_before > surroundings.clock.now() {
         return Err(StartFault::NotBefore);
     }
-    let Built { front, idp, documents, grants, streams, seen, replica } =
+    let Built { front, idp, documents, grants, streams, upstreams, seen, replica } =
         build::build(&config, &surroundings).await?;
     let readiness = Arc::new(Readiness::default());
     let public =
         serve_public(listeners.public, config.workers, front, &streams, &surroundings.log)?;
     let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
-    let upstreams = config.resources.iter().map(|resource| resource.upstream.clone()).collect();
     let keys_of = takes_tokens_of_the_idp(&config).then(|| Arc::clone(&idp));
     let issuing = (config.issued_by == IssuedBy::Idp).then(|| Arc::clone(&idp));
     let audiences = config.resources.iter().map(ResourceSettings::audience_name).collect();
@@ -288,7 +287,7 @@ fn serve_health(
 
 fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
     for resource in &config.resources {
-        tracing::info!(resource = %resource.url, upstream = %resource.upstream.authority, "serving");
+        tracing::info!(resource = %resource.url, upstream = %resource.upstream, "serving");
     }
     tracing::info!(
         %address,

@@ -32,11 +32,7 @@ pub fn run(path: &Path, place: Place) -> ExitCode {
         Ok(config) => {
             say(&format!("{}: {verdict}", path.display()));
             for resource in &config.resources {
-                let upstream = &resource.upstream;
-                say(&format!(
-                    "  {} -> http://{}{}",
-                    resource.url, upstream.authority, upstream.path
-                ));
+                say(&format!("  {} -> {}", resource.url, resource.upstream));
             }
             say(&format!("  issuer: {}", config.issuer));
             say(&format!("  redirect URI to register at the IdP: {}", app::redirect_uri(&config)));

@@ -96,6 +96,7 @@ fn exit_code(fault: &DemoFault) -> u8 {
         DemoFault::NotLoopback(_) => BAD_CONFIG,
         DemoFault::Server(_)
         | DemoFault::Idp(_)
+        | DemoFault::Tls(_)
         | DemoFault::Entropy(_)
         | DemoFault::Config(_)
         | DemoFault::App(_) => FAILED,
@@ -115,7 +116,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 
 fn upstream_url(text: &str) -> Result<UpstreamUrl, String> {
     UpstreamUrl::parse(text)
-        .map_err(|fault| format!("{fault}; write it in full: http://127.0.0.1:3000/mcp"))
+        .map_err(|fault| format!("{fault}; write it in full: http://127.0.0.1:3000/mcp, https://… or unix:/path/of/socket:/mcp"))
 }
 
 fn in_json(demo: &Demo) -> String {

@@ -19,7 +19,7 @@ mod values;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use crate::authorization_server::RegistrationSettings;
 use crate::authorization_server::clients::declared::{DeclaredClient, ServiceAccount};
@@ -34,6 +34,7 @@ use crate::seal::KeyMaterial;
 use crate::server::{DrainSettings, ListenAddress};
 use crate::store::StateSettings;
 use crate::telemetry::LogSettings;
+use crate::tls::ServerTls;
 use crate::wire::{TrustedProxies, UpstreamUrl};
 
 pub use crate::token::MachineSettings;
@@ -84,6 +85,10 @@ pub struct ResourceSettings {
     /// Shown to people on the consent page.
     pub name: Option<String>,
     pub upstream: UpstreamUrl,
+    /// Given if the upstream is `https://`.
+    pub upstream_tls: Option<ServerTls>,
+    /// Sent with each request; the values are marked sensitive.
+    pub upstream_headers: Vec<(HeaderName, HeaderValue)>,
     pub access: Access,
     /// What a token for this resource must hold; may be empty.
     pub scopes: Scopes,

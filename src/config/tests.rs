@@ -8,11 +8,13 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 use crate::authorization_server::clients::Authentication;
 use crate::authorization_server::clients::document::Support;
@@ -58,6 +60,13 @@ fn environment() -> Environment {
             client_document("secret", r#", "client_secret": "s3cr3t""#),
         )
         .with_file("/run/secrets/clients/chatgpt", "s3cr3t that is long enough for a client\n")
+        .with_file("/etc/doorman/ca.pem", &PEMS.authority)
+        .with_file("/etc/doorman/garbage.pem", pem("CERTIFICATE", b"garbage"))
+        .with_file("/etc/doorman/not.pem", "s3cr3t")
+        .with_file("/etc/doorman/client.pem", &PEMS.certificate)
+        .with_file("/run/secrets/client-key.pem", &PEMS.key)
+        .with_file("/run/secrets/another-key.pem", &PEMS.another_key)
+        .with_file("/run/secrets/two-lines", "s3cr3t\r\ns3cr3t")
         .with_file("/etc/mcp-doorman/our-agent.jwks.json", format!(r#"{{"keys":[{{{KEY}}}]}}"#))
         .with_file(
             "/etc/mcp-doorman/private.jwks.json",
@@ -70,6 +79,36 @@ fn environment() -> Environment {
                 "_".repeat(171)
             ),
         )
+}
+
+/// A certificate, the key of it, and what else upstreams over TLS are tried with.
+struct Pems {
+    authority: String,
+    certificate: String,
+    key: String,
+    another_key: String,
+}
+
+static PEMS: LazyLock<Pems> = LazyLock::new(|| {
+    let [own, another] = [(); 2].map(|()| KeyPair::generate().unwrap());
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    let certificate = params.self_signed(&own).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&another).unwrap();
+    Pems {
+        authority: pem("CERTIFICATE", authority.der()),
+        certificate: pem("CERTIFICATE", certificate.der()),
+        key: pem("PRIVATE KEY", own.serialized_der()),
+        another_key: pem("PRIVATE KEY", another.serialized_der()),
+    }
+});
+
+fn secret_der(pem: &str) -> Vec<u8> {
+    STANDARD.decode(pem.lines().nth(1).unwrap()).unwrap()
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
 }
 
 /// What a client would publish at <https://client.example/> and `name`.
@@ -447,11 +486,20 @@ fn an_alias_bomb_is_defused() {
 
 #[test]
 fn debug_of_a_configuration_shows_no_secret() {
-    let config = loaded(&minimal_and("  client_secret: { env: IDP_CLIENT_SECRET }")).unwrap();
+    let upstream = "upstream: https://mcp.internal/mcp
+    upstream_tls:
+      client_certificate: /etc/doorman/client.pem
+      client_key: { file: /run/secrets/client-key.pem }
+    upstream_headers: [{ name: X-Api-Key, value: { insecure_inline: s3cr3t } }]";
+    let yaml = minimal_and("  client_secret: { env: IDP_CLIENT_SECRET }")
+        .replace("upstream: http://127.0.0.1:3000/mcp", upstream);
+    let config = loaded(&yaml).unwrap();
 
     let shown = format!("{config:?}");
 
-    assert!(!shown.contains(CANARY));
+    assert!(shown.contains("x-api-key") && !shown.contains(CANARY));
+    let private = format!("{:?}", secret_der(&PEMS.key));
+    assert!(!shown.contains(&private[1..20]), "{shown}");
     assert!(!shown.contains(&key("current")));
 }
 

@@ -20,10 +20,12 @@ use crate::app::{self, Listeners, Surroundings};
 use crate::chance::NoEntropy;
 use crate::config::{self, Environment, Problems};
 use crate::demo::idp::{DemoIdp, Login, NotPrepared, RegisteredClient};
+use crate::policy::UpstreamServer;
 use crate::proxy::upstream;
 use crate::secret::Secret;
 use crate::server::{self, Deadlines, ListenAddress, Listener, WorkerSettings};
-use crate::wire::{Request, Response, UpstreamUrl, answer};
+use crate::tls::{self, ServerTls, TlsFault, Trust};
+use crate::wire::{Request, Response, UpstreamKind, UpstreamUrl, answer};
 
 /// What may be chosen.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub enum DemoFault {
     #[error("the login can't be prepared: {0}")]
     Idp(#[from] NotPrepared),
     #[error(transparent)]
+    Tls(#[from] TlsFault),
+    #[error(transparent)]
     Entropy(#[from] NoEntropy),
     #[error("{0}")]
     Config(Problems),
@@ -80,10 +84,14 @@ pub async fn start(settings: DemoSettings, surroundings: Surroundings) -> Result
     let url = format!("{}/mcp", origin(public.address()));
 
     let (sample, guarded) = if let Some(upstream) = settings.upstream {
-        let upstream_answers = upstream::accepts(&upstream).await.is_ok();
-        let UpstreamUrl { authority, path, .. } = upstream;
-        let guarded =
-            Guarded { upstream: format!("http://{authority}{path}"), name: None, upstream_answers };
+        let text = upstream.to_string();
+        let tls = (upstream.kind == UpstreamKind::Https)
+            .then(|| ServerTls::of(upstream.authority.host()))
+            .flatten();
+        let system = tls::client_config(&Trust::System)?;
+        let server = UpstreamServer::over_tls(upstream, tls.as_ref(), &system)?;
+        let upstream_answers = upstream::accepts(&server).await.is_ok();
+        let guarded = Guarded { upstream: text, name: None, upstream_answers };
         (None, guarded)
     } else {
         let sample = listen(ANY_PORT)?;

@@ -3,7 +3,9 @@
 pub mod access;
 mod admitted;
 pub mod resource;
+mod upstream_server;
 
 pub use access::{Access, AccessEntry, ClaimRule};
 pub use admitted::{Admitted, Denied, decide};
 pub use resource::Resource;
+pub use upstream_server::UpstreamServer;

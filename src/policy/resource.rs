@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::oauth::{PublicUrl, Scopes};
-use crate::policy::Access;
+use crate::policy::{Access, UpstreamServer};
 use crate::secret;
 use crate::token::Audience;
 use crate::wire::UpstreamUrl;
@@ -16,7 +16,7 @@ pub struct Resource {
     pub url: PublicUrl,
     pub name: Option<String>,
     /// Shared, so that connections to it can be told from others.
-    pub upstream: Arc<UpstreamUrl>,
+    pub upstream: Arc<UpstreamServer>,
     pub access: Access,
     /// Ids of the service accounts that may use it, whatever `access` says of people.
     pub service_accounts: Vec<String>,
@@ -54,7 +54,7 @@ impl Resource {
         Self {
             url,
             name,
-            upstream: Arc::new(upstream),
+            upstream: Arc::new(UpstreamServer::at(upstream)),
             access,
             service_accounts,
             scopes,

@@ -145,7 +145,7 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
     tracing::warn!(
         request_id = %arrival.id,
         resource = %resource.url,
-        upstream = %resource.upstream.authority,
+        upstream = %resource.upstream.url,
         %fault,
         whose_fault = whose(fault),
         "request not answered",

@@ -23,7 +23,7 @@ pub struct IdentityHeaders {
 
 impl IdentityHeaders {
     /// Would an upstream that reads `-` and `_` alike (as CGI does) take `name` for one of ours?
-    fn reads_as_ours(&self, name: &str) -> bool {
+    pub fn reads_as_ours(&self, name: &str) -> bool {
         [&self.user, &self.email, &self.groups].iter().any(|own| alike(own.as_str(), name))
     }
 }
@@ -46,10 +46,13 @@ pub fn for_upstream(
     mut add: impl FnMut(&HeaderName, &[u8]),
 ) {
     let Word { names, identity, peer } = word;
-    add(&HOST, resource.upstream.host.as_bytes());
+    add(&HOST, resource.upstream.url.host.as_bytes());
     let nominated = nominated(sent);
+    let own = &resource.upstream.headers;
+    let is_replaced =
+        |name: &HeaderName| own.iter().any(|(own, _)| alike(own.as_str(), name.as_str()));
     for (name, value) in sent {
-        if *name == COOKIE {
+        if *name == COOKIE && !is_replaced(name) {
             if let Some(kept) = without_own_cookies(value.as_bytes()) {
                 add(name, &kept);
             }
@@ -58,6 +61,7 @@ pub fn for_upstream(
             && !is_our_business(name)
             && !names.reads_as_ours(name.as_str())
             && !nominated.contains(name)
+            && !is_replaced(name)
         {
             add(name, value.as_bytes());
         }
@@ -68,6 +72,9 @@ pub fn for_upstream(
     }
     if let Some(groups) = &identity.groups {
         add(&names.groups, groups.as_bytes());
+    }
+    for (name, value) in own {
+        add(name, value.as_bytes());
     }
     // What the upstream may use to write links: from the config, never from what the client claimed.
     add(&X_FORWARDED_FOR, peer.to_string().as_bytes());

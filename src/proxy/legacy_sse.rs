@@ -91,9 +91,9 @@ impl Endpoint {
 
     /// The public URL for messages, as every client resolves it: an absolute path.
     fn map(&self, url: &[u8]) -> Result<String, BadEndpoint> {
-        let upstream = &self.resource.upstream.authority;
+        let upstream = self.resource.upstream.url.origin();
         let url = std::str::from_utf8(url).map_err(|_| BadEndpoint::NotAUrl)?;
-        let url = Url::parse(&format!("http://{upstream}{}", self.asked))
+        let url = Url::parse(&format!("{upstream}{}", self.asked))
             .and_then(|base| base.join(url))
             .map_err(|_| BadEndpoint::NotAUrl)?;
         if !self.is_here(&url) {
@@ -108,11 +108,7 @@ impl Endpoint {
     /// At the upstream, whichever scheme it believes to be asked in; or at our own origin, which it is told to
     /// write links with. Only path and query are taken in any case.
     fn is_here(&self, url: &Url) -> bool {
-        let Some(host) = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https")) else {
-            return false;
-        };
-        let port = url.port_or_known_default().unwrap_or_default();
-        self.resource.upstream.authority == *format!("{host}:{port}")
+        self.resource.upstream.url.is_origin_of(url)
             || url.origin().ascii_serialization() == self.resource.url.origin()
     }
 }
@@ -138,7 +134,7 @@ impl EndpointStream {
                 tracing::warn!(
                     request_id = %endpoint.request_id,
                     resource = %resource.url,
-                    upstream = %resource.upstream.authority,
+                    upstream = %resource.upstream.url,
                     %fault,
                     whose_fault = "upstream",
                     "event stream cut",

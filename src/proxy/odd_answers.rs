@@ -62,8 +62,7 @@ impl OddAnswers {
             return;
         }
         let Some(oddity) = Oddity::of(asked, status, answer.headers()) else { return };
-        let upstream = &resource.upstream;
-        let url = format!("http://{}{}", upstream.authority, upstream.path);
+        let url = resource.upstream.url.to_string();
         if !self.is_due((url.clone(), oddity), arrival.at) {
             return;
         }

@@ -11,7 +11,7 @@ pub use body::Body;
 pub use caller::{Caller, TrustedProxies};
 pub use form::Form;
 pub use request::{Arrival, RequestId};
-pub use upstream_url::UpstreamUrl;
+pub use upstream_url::{UpstreamKind, UpstreamUrl};
 
 /// A request as it came from the wire, its body not yet read.
 pub type Request = http::Request<hyper::body::Incoming>;

@@ -50,4 +50,5 @@ mod stream_ends;
 mod streaming;
 mod support;
 mod upstream_faults;
+mod upstream_kinds;
 mod vocabulary;

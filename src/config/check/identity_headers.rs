@@ -54,15 +54,18 @@ fn parse(text: &str) -> Result<HeaderName, (&'static str, &'static str)> {
     }
     let name = HeaderName::from_bytes(text.as_bytes())
         .map_err(|_| ("is not a header name", "use letters, digits and dashes"))?;
-    let has_meaning = TAKEN.contains(&name.as_str())
-        || TAKEN_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
-    if has_meaning {
+    if has_meaning(name.as_str()) {
         return Err((
             "already means something else to the server",
             "use a name of your own, as in X-Forwarded-User",
         ));
     }
     Ok(name)
+}
+
+/// Is `name`, in lower case, that of a header which servers read something else from?
+pub(super) fn has_meaning(name: &str) -> bool {
+    TAKEN.contains(&name) || TAKEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 const USER: HeaderName = HeaderName::from_static("x-forwarded-user");

@@ -25,6 +25,7 @@ mod state;
 mod stop;
 mod streams;
 mod tokens;
+mod upstream;
 mod validation;
 
 use std::num::NonZeroUsize;
@@ -52,7 +53,9 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let workers = workers(raw.workers, reading);
     let log = log(raw.log, reading);
     let contact = raw.contact.optional();
-    let public = resources::check(raw.resources, raw.issuer, reading);
+    let identity_headers = identity_headers::check(raw.identity_headers, reading);
+    let told = identity_headers.as_ref().ok();
+    let public = resources::check(raw.resources, raw.issuer, told, reading);
     let idp = idp::check(raw.idp, reading);
     let login_client = idp.as_ref().ok().map(|idp| idp.client_id.as_str());
     let machines = machines::check(raw.machines, login_client, reading);
@@ -66,7 +69,6 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let clients = clients::check(raw.clients, &mut ids, reading);
     let served = public.as_ref().map_or(&[][..], |(_, resources)| resources);
     let service_accounts = service_accounts::check(raw.service_accounts, &mut ids, served, reading);
-    let identity_headers = identity_headers::check(raw.identity_headers, reading);
     let allowed_origins = origins::check(raw.allowed_origins, reading);
     let trusted_proxies = proxies::check(raw.trusted_proxies, reading);
 

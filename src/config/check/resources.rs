@@ -1,7 +1,7 @@
 //! `resources:` and `issuer:` everything that the world knows us by.
 
 use crate::config::ResourceSettings;
-use crate::config::check::{access, filled_in};
+use crate::config::check::{access, filled_in, upstream};
 use crate::config::field::{Field, Required, Typed};
 use crate::config::problem::{Problem, Reported};
 use crate::config::raw::resource::RawResource;
@@ -9,12 +9,13 @@ use crate::config::stanza::Reading;
 use crate::oauth::public_url::NotPublic;
 use crate::oauth::scope::is_scope_name;
 use crate::oauth::{PublicUrl, Scopes};
-use crate::wire::UpstreamUrl;
+use crate::proxy::IdentityHeaders;
 
 /// The issuer, and the resources without two that could be taken for each other.
 pub(super) fn check(
     resources: Required<Vec<RawResource>>,
     issuer: Field<String>,
+    identity: Option<&IdentityHeaders>,
     reading: &mut Reading,
 ) -> Result<(PublicUrl, Vec<ResourceSettings>), Reported> {
     let issuer = match issuer.optional() {
@@ -28,7 +29,7 @@ pub(super) fn check(
     )?;
     let mut urls = Vec::new();
     let resources: Vec<_> =
-        list.value.into_iter().map(|raw| resource(raw, &mut urls, reading)).collect();
+        list.value.into_iter().map(|raw| resource(raw, &mut urls, identity, reading)).collect();
     let Some(first) = urls.first() else {
         let fix = "add one entry with url, upstream and access";
         return Err(reading.tell(Problem::at(&list.spot, "is an empty list", fix)));
@@ -51,6 +52,7 @@ type Url = Typed<PublicUrl>;
 fn resource(
     raw: RawResource,
     urls: &mut Vec<Result<Url, Reported>>,
+    identity: Option<&IdentityHeaders>,
     reading: &mut Reading,
 ) -> Result<ResourceSettings, Reported> {
     let url = raw
@@ -62,7 +64,8 @@ fn resource(
         )
         .and_then(|typed| public_url(typed, reading));
     urls.push(url.clone());
-    let upstream = upstream(raw.upstream, reading);
+    let upstream = upstream::check(raw.upstream, raw.upstream_tls, reading);
+    let upstream_headers = upstream::headers(raw.upstream_headers, identity, reading);
     let name = raw.name.optional();
     let access = access::check(raw.access, reading);
     let scopes = match raw.scopes.optional() {
@@ -71,9 +74,12 @@ fn resource(
     };
     let audience = raw.audience.optional();
     let allowed_clients = raw.allowed_clients.optional();
+    let (upstream, upstream_tls) = upstream?;
     Ok(ResourceSettings {
         url: url?.value,
-        upstream: upstream?,
+        upstream,
+        upstream_tls,
+        upstream_headers: upstream_headers?,
         name: name?.map(|typed| typed.value),
         access: access?,
         scopes: scopes?,
@@ -118,21 +124,6 @@ fn public_url(typed: Typed<String>, reading: &mut Reading) -> Result<Url, Report
 fn origin(url: &Url, reading: &mut Reading) -> Result<PublicUrl, Reported> {
     PublicUrl::parse(url.value.origin()).map_err(|reason| {
         reading.tell(url.problem(reason.to_string(), "set issuer: to a URL of this host"))
-    })
-}
-
-fn upstream(field: Required<String>, reading: &mut Reading) -> Result<UpstreamUrl, Reported> {
-    let typed = field.required(
-        &mut reading.problems,
-        "it is where the MCP server listens",
-        "add upstream: http://127.0.0.1:3000/mcp with the port and path of your server",
-    )?;
-    filled_in(&typed, reading)?;
-    UpstreamUrl::parse(&typed.value).map_err(|reason| {
-        reading.tell(typed.problem(
-            reason.to_string(),
-            "write http://host:port/path, as in http://127.0.0.1:3000/mcp",
-        ))
     })
 }
 

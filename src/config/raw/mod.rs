@@ -15,6 +15,7 @@ pub(super) mod state;
 pub(super) mod stop;
 pub(super) mod streams;
 pub(super) mod tokens;
+pub(super) mod upstream;
 
 use std::num::NonZeroUsize;
 

@@ -7,6 +7,9 @@ use crate::config::form::Form;
 use crate::config::problem::{Reported, Spot};
 use crate::config::raw::access::{ACCESS, RawAccess};
 use crate::config::raw::client::AT_LEAST_ONE;
+use crate::config::raw::upstream::{
+    RawUpstreamHeader, RawUpstreamTls, UPSTREAM_HEADERS, UPSTREAM_TLS,
+};
 use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::tree::Node;
@@ -15,6 +18,8 @@ use crate::config::values;
 pub(in crate::config) struct RawResource {
     pub url: Required<String>,
     pub upstream: Required<String>,
+    pub upstream_tls: Field<Box<RawUpstreamTls>>,
+    pub upstream_headers: Field<Vec<RawUpstreamHeader>>,
     pub name: Field<String>,
     pub access: Required<RawAccess>,
     pub scopes: Field<Vec<Typed<String>>>,
@@ -43,8 +48,20 @@ fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawResource {
         ),
         upstream: stanza.require(
             "upstream",
-            "Where the MCP server listens. Plain http, so keep it in the same pod or on the same host.",
+            "Where the MCP server listens: http:// in the same pod or on the same host, https:// anywhere, or unix:, the path of a Unix socket, and after a colon the path there.",
             values::TEXT.with_example("http://127.0.0.1:3000/mcp"),
+            reading,
+        ),
+        upstream_tls: stanza.ask(
+            "upstream_tls",
+            "For an https:// upstream, whom to trust and what to show. Default: the system's authorities, and nothing.",
+            UPSTREAM_TLS,
+            reading,
+        ),
+        upstream_headers: stanza.ask(
+            "upstream_headers",
+            "Headers that the server wants with each request, as an API key of its own. Callers can't set them.",
+            UPSTREAM_HEADERS.by_default(|| json!([])),
             reading,
         ),
         name: stanza.ask(

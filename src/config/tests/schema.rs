@@ -271,7 +271,7 @@ const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.exam
     service_accounts: [{ id: b, secret: { insecure_inline: 0123456789abcdef0123456789 } }]";
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 76] = [
+const FOR_CHECK_ONLY: [&str; 79] = [
     "access_groups_without_claim",
     "admin_socket_is_a_directory",
     "admin_socket_relative",
@@ -341,7 +341,10 @@ const FOR_CHECK_ONLY: [&str; 76] = [
     "state_sentinels_without_master",
     "tokens_not_before",
     "trusted_proxies",
+    "upstream_headers",
     "upstream_not_http",
+    "upstream_socket",
+    "upstream_tls",
     "upstream_with_password",
     "validation_tokeninfo",
     "validation_without_endpoints",

@@ -12,20 +12,20 @@ use std::time::Duration;
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
-use crate::policy::{Admitted, Resource};
+use crate::policy::{Admitted, Resource, UpstreamServer};
 use crate::proxy::headers::{self, IdentityHeaders};
 use crate::proxy::odd_answers::OddAnswers;
 use crate::proxy::sessions::NotGivenOut;
 use crate::proxy::streams::WorkerStreams;
-use crate::wire::UpstreamUrl;
+use crate::wire::UpstreamKind;
 
 use http1::request_head::RequestHead;
 use http1::upload::{Coding, Upload};
 use pool::Pool;
-use socket::{Scratch, Socket};
+use socket::{Scratch, Socket, Stream};
 
 pub use http1::Garbled;
 pub use http1::body::{Body as UpstreamBody, BrokenBody};
@@ -33,7 +33,7 @@ pub use http1::body::{Body as UpstreamBody, BrokenBody};
 /// What a worker needs to reach upstreams.
 #[derive(Debug)]
 pub struct Upstream {
-    pools: Mutex<Vec<(Arc<UpstreamUrl>, Pool)>>,
+    pools: Mutex<Vec<(Arc<UpstreamServer>, Pool)>>,
     scratch: Scratch,
     deadlines: Deadlines,
     pub(super) odd_answers: Arc<OddAnswers>,
@@ -111,13 +111,13 @@ impl Upstream {
             text.field(name, value);
         });
         let text = text.end(&head.method, Coding::of(&body));
-        let (method, url) = (head.method, Arc::clone(&resource.upstream));
+        let (method, server) = (head.method, Arc::clone(&resource.upstream));
         // They share the memory that the request was read into.
         drop((head.headers, head.uri, head.extensions, permit));
-        let pool = self.pool(&url);
+        let pool = self.pool(&server);
         let connect = async {
             let stream =
-                connect(&url, self.deadlines.connect).await.map_err(UpstreamFault::Connect)?;
+                connect(&server, self.deadlines.connect).await.map_err(UpstreamFault::Connect)?;
             Ok(Socket::new(stream, self.scratch.clone()))
         };
         http1::exchange(&pool, connect, Upload::new(text, body), &method, self.deadlines).await
@@ -138,17 +138,17 @@ impl Upstream {
             pool.tick();
         }
         // Nobody else has it: its resource is gone.
-        pools.retain(|(url, _)| Arc::strong_count(url) > 1);
+        pools.retain(|(server, _)| Arc::strong_count(server) > 1);
     }
 
     /// There are as many as resources: few.
-    fn pool(&self, url: &Arc<UpstreamUrl>) -> Pool {
+    fn pool(&self, server: &Arc<UpstreamServer>) -> Pool {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, pool)) = pools.iter().find(|(own, _)| Arc::ptr_eq(own, url)) {
+        if let Some((_, pool)) = pools.iter().find(|(own, _)| Arc::ptr_eq(own, server)) {
             return pool.clone();
         }
         let pool = Pool::default();
-        pools.push((Arc::clone(url), pool.clone()));
+        pools.push((Arc::clone(server), pool.clone()));
         pool
     }
 }
@@ -157,19 +157,34 @@ impl Upstream {
 /// bytes that were judged are the bytes that are sent.
 pub(super) fn target<'a>(judged: &'a Uri, resource: &'a Resource) -> Option<[&'a str; 4]> {
     let within = judged.path().strip_prefix(resource.url.path())?;
-    let own = resource.upstream.path.as_str();
+    let own = resource.upstream.url.path.as_str();
     let path = if own.is_empty() && !within.starts_with('/') { "/" } else { own };
     let (mark, query) = judged.query().map_or(("", ""), |query| ("?", query));
     Some([path, within, mark, query])
 }
 
-/// Does `url` accept a connection now? For readiness.
-pub async fn accepts(url: &UpstreamUrl) -> io::Result<()> {
-    connect(url, Deadlines::default().connect).await.map(drop)
+/// Does `server` accept a connection now, and show a certificate that is good if it is to? For readiness.
+pub async fn accepts(server: &UpstreamServer) -> io::Result<()> {
+    connect(server, Deadlines::default().connect).await.map(drop)
 }
 
-async fn connect(url: &UpstreamUrl, within: Duration) -> io::Result<TcpStream> {
-    let stream = timeout(within, TcpStream::connect(url.authority.as_str())).await??;
+async fn connect(server: &UpstreamServer, within: Duration) -> io::Result<Stream> {
+    timeout(within, async {
+        let authority = server.url.authority.as_str();
+        Ok(match (&server.url.kind, &server.tls) {
+            (UpstreamKind::Http, _) => Stream::Tcp(connect_tcp(authority).await?),
+            (UpstreamKind::Unix(path), _) => Stream::Unix(UnixStream::connect(path).await?),
+            (UpstreamKind::Https, Some(tls)) => {
+                Stream::Tls(Box::new(tls.connect(connect_tcp(authority).await?).await?))
+            }
+            (UpstreamKind::Https, None) => return Err(io::Error::other("TLS is not set up")),
+        })
+    })
+    .await?
+}
+
+async fn connect_tcp(authority: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(authority).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -182,6 +197,7 @@ mod tests {
     use super::*;
     use crate::oauth::{PublicUrl, Scopes};
     use crate::policy::Access;
+    use crate::wire::UpstreamUrl;
 
     fn sent(public: &str, upstream: &str, judged: &str) -> Option<String> {
         let resource = Resource::new(

@@ -7,14 +7,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::tls::TlsStream;
 
 /// One connection over which one exchange at a time is carried. Dropped, it is closed.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     scratch: Scratch,
+}
+
+/// What the bytes go over.
+#[derive(Debug)]
+pub enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 /// Room to read into that all connections of a worker share: one of them is polled at a time, and a
@@ -30,10 +40,14 @@ pub struct Outbox {
     written: usize,
     data: Bytes,
     after: &'static [u8],
+    /// Some of it may still wait in the socket.
+    is_held: bool,
+    /// Some of it may have left, though the socket says that none did.
+    is_tried: bool,
 }
 
 impl Socket {
-    pub fn new(stream: TcpStream, scratch: Scratch) -> Self {
+    pub fn new(stream: Stream, scratch: Scratch) -> Self {
         Self { stream, scratch }
     }
 
@@ -61,12 +75,14 @@ impl Socket {
         read.is_pending()
     }
 
-    /// Write all of `outbox`.
+    /// Write all of `outbox`, and see that it leaves.
     pub fn poll_write(
         &mut self,
         outbox: &mut Outbox,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        // A record of what is written at once may leave before another one fails.
+        outbox.is_tried |= matches!(self.stream, Stream::Tls(_));
         let mut stream = Pin::new(&mut self.stream);
         while !outbox.is_empty() {
             let before = outbox.before.get(outbox.written..).unwrap_or_default();
@@ -76,8 +92,71 @@ impl Socket {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             outbox.advance(count);
+            outbox.is_held = true;
         }
-        stream.poll_flush(context)
+        ready!(stream.poll_flush(context))?;
+        outbox.is_held = false;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(context, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(context),
+        }
     }
 }
 
@@ -117,9 +196,14 @@ impl Outbox {
         }
     }
 
-    /// Whether some of it has left.
+    /// Whether some of it may have left.
     pub fn has_begun(&self) -> bool {
-        self.written > 0
+        self.written > 0 || self.is_tried
+    }
+
+    /// Whether all of it has left.
+    pub fn is_sent(&self) -> bool {
+        self.is_empty() && !self.is_held
     }
 
     pub fn is_empty(&self) -> bool {

@@ -78,6 +78,8 @@ pub struct Builder {
     first_url: &'static str,
     resources: Vec<(&'static str, FakeMcpServer)>,
     upstream_path: &'static str,
+    /// What an operator says of the server of the resource at that URL.
+    reached: Vec<(&'static str, ResourceSettings)>,
     access: Access,
     scopes: &'static str,
     lifetimes: Lifetimes,
@@ -131,6 +133,7 @@ impl Doorman {
             first_url: RESOURCE,
             resources: Vec::new(),
             upstream_path: "/mcp",
+            reached: Vec::new(),
             access: Access::Anyone,
             scopes: "tools:read tools:write",
             lifetimes: Lifetimes {
@@ -467,6 +470,25 @@ impl Builder {
         self
     }
 
+    /// The server of the resource at `url` is where an operator's `upstream: …` says, with what may stand beside
+    /// it, and the files that are named there.
+    pub fn reaching(mut self, url: &'static str, yaml: &str, files: &[(&str, String)]) -> Self {
+        let yaml = format!(
+            "resources: [{{ url: {url}, access: any, {yaml} }}]\n\
+             sealing_keys: [{{ file: /sealing-key }}]\nidp: {{ issuer: https://idp.example, client_id: x }}"
+        );
+        let mut environment = Environment::empty()
+            .with_file("/config.yaml", yaml)
+            .with_file("/sealing-key", encoded_key("of no deployment"));
+        for (path, text) in files {
+            environment = environment.with_file(*path, text);
+        }
+        let config = config::load(Path::new("/config.yaml"), &environment);
+        let mut config = config.unwrap_or_else(|problems| panic!("{problems}"));
+        self.reached.push((url, config.resources.remove(0)));
+        self
+    }
+
     pub fn scopes(mut self, scopes: &'static str) -> Self {
         self.scopes = scopes;
         self
@@ -685,10 +707,14 @@ impl Builder {
 
     fn resource(&self, url: &str, upstream: &FakeMcpServer) -> ResourceSettings {
         let of_idp = self.audiences.iter().find(|(own, _, _)| *own == url);
+        let reached = self.reached.iter().find(|(own, _)| *own == url).map(|(_, said)| said);
+        let usual = || UpstreamUrl::parse(&upstream.url(self.upstream_path)).unwrap();
         ResourceSettings {
             url: PublicUrl::parse(url).unwrap(),
             name: Some("Example Tools".to_owned()),
-            upstream: UpstreamUrl::parse(&upstream.url(self.upstream_path)).unwrap(),
+            upstream: reached.map_or_else(usual, |said| said.upstream.clone()),
+            upstream_tls: reached.and_then(|said| said.upstream_tls.clone()),
+            upstream_headers: reached.map(|said| said.upstream_headers.clone()).unwrap_or_default(),
             access: self.access.clone(),
             scopes: Scopes::parse(self.scopes),
             audience: of_idp.map(|(_, name, _)| (*name).to_owned()),

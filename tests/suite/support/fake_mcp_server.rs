@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,9 +16,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
 
 use crate::support::raw_mcp_server::RawMcpServer;
 use crate::support::soon;
@@ -80,6 +82,34 @@ impl FakeMcpServer {
         server.answers(200, &[("content-type", "application/json")], TOOLS);
         tokio::spawn(listen(listener, server.inner.clone()));
         server
+    }
+
+    /// Listens at `socket` too.
+    pub fn also_at(&self, socket: &Path) {
+        let (listener, server) = (UnixListener::bind(socket).unwrap(), self.inner.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                serve(&server, stream);
+            }
+        });
+    }
+
+    /// Listens on another port too, where it speaks TLS to who knows that HTTP/1.1 follows.
+    pub async fn also_over_tls(&self, tls: TlsAcceptor) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = self.inner.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (tls, server) = (tls.clone(), server.clone());
+                tokio::spawn(async move {
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+                    serve(&server, stream);
+                });
+            }
+        });
+        port
     }
 
     /// A port that is taken and where nobody listens.
@@ -200,6 +230,11 @@ impl FakeMcpServer {
         assert!(received.is_empty(), "the MCP server was reached: {received:#?}");
     }
 
+    /// How many connections there were that nobody has waited for.
+    pub fn connections(&self) -> usize {
+        self.inner.connections.available_permits()
+    }
+
     /// Wait for one more connection, whatever comes over it.
     pub async fn connection(&self) {
         self.inner.connections.acquire().await.unwrap().forget();
@@ -274,11 +309,15 @@ impl Feed {
 async fn listen(listener: TcpListener, server: Arc<Inner>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        server.connections.add_permits(1);
-        let server = server.clone();
-        let service = service_fn(move |request| answer(server.clone(), request));
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        serve(&server, stream);
     }
+}
+
+fn serve(server: &Arc<Inner>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    server.connections.add_permits(1);
+    let server = server.clone();
+    let service = service_fn(move |request| answer(server.clone(), request));
+    tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
 }
 
 async fn answer(

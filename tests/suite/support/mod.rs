@@ -15,6 +15,7 @@ pub mod idp_quirks;
 pub mod introspection;
 pub mod log;
 pub mod raw_mcp_server;
+pub mod tls_authority;
 
 use std::time::Duration;
 

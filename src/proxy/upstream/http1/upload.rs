@@ -62,7 +62,7 @@ impl Upload {
         context: &mut Context<'_>,
     ) -> Poll<Result<(), UploadFault>> {
         loop {
-            if !self.outbox.is_empty() {
+            if !self.outbox.is_sent() {
                 ready!(socket.poll_write(&mut self.outbox, context))?;
                 self.has_moved = true;
             }
@@ -75,7 +75,7 @@ impl Upload {
 
     /// Whether it waits for the client, and not for the upstream to take more.
     pub fn awaits_client(&self) -> bool {
-        self.body.is_some() && self.outbox.is_empty()
+        self.body.is_some() && self.outbox.is_sent()
     }
 
     /// Whether a byte may have reached the upstream: it must not be sent a second time.
@@ -143,4 +143,64 @@ impl Upload {
 
 fn not_as_long(how: &str) -> UploadFault {
     UploadFault::Client(format!("it is {how} than its Content-Length"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::proxy::upstream::socket::{Scratch, Stream};
+    use crate::tls;
+
+    fn fresh(head: Vec<u8>) -> Upload {
+        let outbox = Outbox::new(head);
+        Upload { outbox, body: None, coding: Coding::Length(0), has_moved: false }
+    }
+
+    /// TLS takes more than the network does. What it holds back leaves only if it is pushed.
+    #[tokio::test]
+    async fn what_is_held_back_is_not_sent() {
+        let (near, mut far) = tls::connected().await;
+        let mut socket = Socket::new(Stream::Tls(Box::new(near)), Scratch::default());
+        let (mut sent, mut upload) = (0, fresh(vec![b'x'; 1024]));
+        // Until the other side, which does not read, has to.
+        let poll = |upload: &mut Upload, socket: &mut Socket| {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            upload.poll(socket, &mut context).map(Result::unwrap)
+        };
+        while poll(&mut upload, &mut socket).is_ready() {
+            sent += 1024;
+            upload = fresh(vec![b'x'; 1024]);
+        }
+        assert!(upload.outbox.is_empty(), "TLS has it all");
+
+        assert!(poll(&mut upload, &mut socket).is_pending(), "it has not left");
+        assert!(!upload.awaits_client());
+        let mut received = vec![0; sent + 1024];
+        let (pushed, read) = tokio::join!(
+            poll_fn(|context| upload.poll(&mut socket, context)),
+            far.read_exact(&mut received)
+        );
+
+        pushed.unwrap();
+        assert_eq!(read.unwrap(), sent + 1024);
+    }
+
+    /// A record may have left before another one failed, so it is not sent a second time.
+    #[tokio::test]
+    async fn what_was_tried_over_tls_has_begun() {
+        let (mut near, _far) = tls::connected().await;
+        near.get_mut().0.shutdown().await.unwrap();
+        let mut socket = Socket::new(Stream::Tls(Box::new(near)), Scratch::default());
+        let mut upload = fresh(vec![b'x'; 1024]);
+        assert!(!upload.has_begun());
+
+        let sent = poll_fn(|context| upload.poll(&mut socket, context)).await;
+
+        assert!(sent.is_err());
+        assert!(upload.has_begun());
+    }
 }

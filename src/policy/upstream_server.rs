@@ -1,0 +1,34 @@
+//! The MCP server behind a resource: where it is, and what it takes to get in.
+
+use http::{HeaderName, HeaderValue};
+
+use crate::tls::{ClientConfig, Connector, ServerTls, TlsFault};
+use crate::wire::UpstreamUrl;
+
+/// One MCP server, as one resource reaches it.
+#[derive(Debug)]
+pub struct UpstreamServer {
+    pub url: UpstreamUrl,
+    /// Without it nobody connects to an `https://` one.
+    pub tls: Option<Connector>,
+    /// What it wants from us with each request, whatever the client sent under these names. Secret: each is
+    /// marked sensitive.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl UpstreamServer {
+    /// One that wants nothing.
+    pub fn at(url: UpstreamUrl) -> Self {
+        Self { url, tls: None, headers: Vec::new() }
+    }
+
+    /// One at which TLS is spoken, if `tls` says how. `system` trusts the system's authorities.
+    pub fn over_tls(
+        url: UpstreamUrl,
+        tls: Option<&ServerTls>,
+        system: &ClientConfig,
+    ) -> Result<Self, TlsFault> {
+        let tls = tls.map(|tls| Connector::new(tls, system)).transpose()?;
+        Ok(Self { tls, ..Self::at(url) })
+    }
+}
