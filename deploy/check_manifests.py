@@ -147,7 +147,7 @@ def sidecar_is_native(pod, sidecar):
 
 def ends_in_order(pod, sidecar, server):
     sleep = server["lifecycle"]["preStop"]["sleep"]["seconds"]
-    drain = int(search(r"finish_within: Duration::from_secs\((\d+)\)", REPOSITORY / "src/app/stop.rs"))
+    drain = int(search(r"finish_within: Duration::from_secs\((\d+)\)", REPOSITORY / "src/server/drain.rs"))
     grace = pod.get("terminationGracePeriodSeconds", 30)
     expect(
         sleep + drain < grace,
