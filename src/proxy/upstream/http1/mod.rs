@@ -99,7 +99,10 @@ impl<'a> Exchange<'a> {
             if self.poll_upload(socket, context)? {
                 timer.set(None);
             }
-            if let Poll::Ready(head) = self.poll_head(socket, context) {
+            // What comes before anything is sent is no answer to it.
+            if self.has_begun()
+                && let Poll::Ready(head) = self.poll_head(socket, context)
+            {
                 return Poll::Ready(head.map_err(UpstreamFault::Garbled));
             }
             let (limit, fault): (_, fn(Duration) -> UpstreamFault) = match &self.upload {
@@ -131,7 +134,9 @@ impl<'a> Exchange<'a> {
                 return Ok(has_moved);
             }
             Poll::Ready(Err(fault @ UploadFault::Client(_))) => return Err(fault.into()),
-            Poll::Ready(Err(fault)) if !upload.has_begun() => return Err(fault.into()),
+            Poll::Ready(Err(fault)) if !self.has_begun && !upload.has_begun() => {
+                return Err(fault.into());
+            }
             // Even if it took no more: it may have answered what it did not want to read.
             Poll::Ready(Ok(()) | Err(UploadFault::Upstream(_))) => {}
         }
