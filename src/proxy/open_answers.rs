@@ -12,9 +12,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use slab::Slab;
 
 use crate::clock::Timestamp;
+use crate::grants::GrantId;
 use crate::proxy::BodyFault;
 use crate::proxy::event_ends::{COMMENT, EventEnds};
-use crate::proxy::upstream::UpstreamBody;
+use crate::proxy::upstream::{BrokenBody, UpstreamBody};
 
 /// The answers that one worker has under way; clones share them. They stand in one piece of memory that is
 /// used again and again: a request allocates nothing to be in it.
@@ -214,12 +215,16 @@ impl HttpBody for OpenAnswer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let mut list = self.0.list.lock();
-        let Some(Entry { state, quiet, waker, .. }) = list.get_mut(self.0.key) else {
+        let Some(Entry { lease, state, quiet, waker }) = list.get_mut(self.0.key) else {
             return Poll::Ready(Some(Err(BodyFault::Cut)));
         };
         match state {
             State::Coming(body) => {
-                let frame = Pin::new(body).poll_frame(context).map_err(BodyFault::BrokeOff);
+                let frame = Pin::new(body).poll_frame(context);
+                if let Poll::Ready(Some(Err(fault))) = &frame {
+                    tell_broken(lease, fault);
+                }
+                let frame = frame.map_err(BodyFault::BrokeOff);
                 match (&frame, quiet) {
                     (Poll::Pending, quiet) => {
                         if let Some(comment) = quiet.as_mut().and_then(Quiet::comment) {
@@ -251,6 +256,16 @@ impl HttpBody for OpenAnswer {
             Some(_) | None => SizeHint::default(),
         }
     }
+}
+
+/// The client sees that it broke off; why, only we know.
+fn tell_broken(lease: &Lease, fault: &BrokenBody) {
+    let whose_fault = match fault {
+        BrokenBody::Request(_) => "client",
+        BrokenBody::Connection(_) | BrokenBody::Closed | BrokenBody::Chunk(_) => "upstream",
+    };
+    let grant_id = GrantId::new(lease.grant);
+    tracing::warn!(%grant_id, %fault, whose_fault, "answer broke off");
 }
 
 fn remember(waker: &mut Option<Waker>, context: &Context<'_>) {

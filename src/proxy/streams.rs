@@ -133,9 +133,9 @@ impl WorkerStreams {
             End::Clean => listening += 1,
             End::Cut => running += 1,
         });
-        let is_time = running == 0 || farewell.since + FAREWELL >= within;
+        let is_time = running == 0 || farewell.since + u64::from(FAREWELL) >= within;
         if farewell.share.is_none() && is_time {
-            farewell.share = Some(listening.div_ceil(FAREWELL_PARTS));
+            farewell.share = Some(listening.div_ceil(FAREWELL.into()));
         }
         // Those that came later go with the last ones.
         let mut left = match farewell.share {
@@ -217,8 +217,7 @@ pub(super) fn is_open_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// Seconds over which listening streams end when we stop, and by how much sooner than all else.
-const FAREWELL: u64 = 5;
-const FAREWELL_PARTS: usize = 5;
+const FAREWELL: u8 = 5;
 pub(super) const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 
 #[cfg(test)]

@@ -4,12 +4,14 @@ pub mod answer;
 pub mod body;
 pub mod caller;
 pub mod form;
+pub mod number;
 pub mod request;
 pub mod upstream_url;
 
 pub use body::Body;
 pub use caller::{Caller, TrustedProxies};
 pub use form::Form;
+pub use number::plain_number;
 pub use request::{Arrival, RequestId};
 pub use upstream_url::{UpstreamKind, UpstreamUrl};
 

@@ -109,6 +109,7 @@ async fn an_answer_that_breaks_off_is_seen_to_break_off() {
             }
         };
         assert!(end.is_some_and(|end| end.is_err()), "it looks whole: {framing} {body:?}");
+        assert!(doorman.log().text().contains("answer broke off"), "{framing} {body:?}");
     }
 }
 

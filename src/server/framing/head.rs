@@ -2,6 +2,7 @@
 //! in another way (RFC 9112 §3, §5, §6).
 
 use crate::server::refusal::Refusal;
+use crate::wire::plain_number;
 
 /// What has been learnt of a header so far.
 #[derive(Debug, Default)]
@@ -209,16 +210,6 @@ fn trim(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
-}
-
-/// Digits only: no sign, no list, no more than a body could ever hold.
-fn plain_number(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || value.len() > 18 {
-        return None;
-    }
-    value.iter().try_fold(0_u64, |number, byte| {
-        byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0'))
-    })
 }
 
 static TOKEN_BYTES: [bool; 256] = token_bytes();

@@ -12,6 +12,7 @@ use httparse::{ParserConfig, Status};
 
 use crate::proxy::upstream::http1::body::Framing;
 use crate::proxy::upstream::http1::chunked::Chunked;
+use crate::wire::plain_number;
 
 /// What an answer says before its body. Fields of the connection (RFC 9110 §7.6.1) are read here and are
 /// not among its headers.
@@ -186,16 +187,6 @@ fn framing(
 fn has_bare_lf(head: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', head)
         .any(|at| at.checked_sub(1).and_then(|before| head.get(before)) != Some(&b'\r'))
-}
-
-/// Digits only: no sign, no list, no more than a body could ever hold.
-fn plain_number(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || value.len() > 18 {
-        return None;
-    }
-    value.iter().try_fold(0_u64, |number, byte| {
-        byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0'))
-    })
 }
 
 fn keep_alive_timeout(value: &[u8]) -> Option<Duration> {

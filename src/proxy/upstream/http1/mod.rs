@@ -203,3 +203,6 @@ impl From<UploadFault> for UpstreamFault {
 
 const LONGEST_HEAD: usize = 64 * 1024;
 const MOST_INTERIM: usize = 16;
+
+#[cfg(test)]
+mod tests;
