@@ -1,5 +1,6 @@
 //! What goes on besides answering requests.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -180,13 +181,23 @@ fn tell_what_is_advertised(outcome: &Result<(), (ClientIdUrl, DocumentFault)>) {
     }
 }
 
-/// Write down which generations are in use.
+/// Write down which generations are in use: of each grant the newest, and many at once. To be woken by each
+/// costs the worker that saw it more than the rest of judging a token.
 pub async fn confirm_generations(grants: Grants, mut seen: mpsc::Receiver<(GrantId, u32)>) {
-    while let Some((grant, generation)) = seen.recv().await {
-        if let Err(fault) = grants.confirm(grant, generation).await {
-            tracing::warn!(grant_id = %grant, %fault, "generation not confirmed");
+    let (mut batch, mut newest) = (Vec::new(), HashMap::new());
+    while seen.recv_many(&mut batch, usize::MAX).await > 0 {
+        for (grant, generation) in batch.drain(..) {
+            let known = newest.entry(grant).or_insert(generation);
+            *known = generation.max(*known);
         }
+        for (grant, generation) in newest.drain() {
+            if let Err(fault) = grants.confirm(grant, generation).await {
+                tracing::warn!(grant_id = %grant, %fault, "generation not confirmed");
+            }
+        }
+        sleep(BETWEEN_BATCHES).await;
     }
 }
 
+const BETWEEN_BATCHES: Duration = Duration::from_millis(50);
 const SOON: Duration = Duration::from_secs(1);

@@ -66,7 +66,7 @@ pub async fn forward(
 
 /// What a request says of the session that it is in, once it is known to be its caller's.
 struct InSession {
-    known: Option<Known>,
+    known: Option<Arc<Known>>,
     /// Where the upstream wants messages, in the old transport.
     target: Option<PathAndQuery>,
 }
@@ -81,8 +81,7 @@ fn session(
         Method::POST => legacy_sse::target(sessions, holder, admitted.resource(), request.uri())?,
         _ => None,
     };
-    let last = &admitted.token().facts().worked_out.session;
-    Ok(InSession { known: sessions.to_upstream(holder, last, request.headers_mut())?, target })
+    Ok(InSession { known: sessions.to_upstream(holder, request.headers_mut())?, target })
 }
 
 /// MCP 2025-11-25 "Session Management" 3: by 404 clients know that they must begin a new one.

@@ -2,11 +2,12 @@
 //! `Mcp-Session-Id`, and where the messages of the old HTTP+SSE transport go. Such a name leaves us sealed, and
 //! is opened for the same caller at the same resource alone. Nothing is kept: every replica can do it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::header::HeaderName;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
+use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Admitted;
@@ -20,6 +21,8 @@ pub struct Sessions {
     ring: Arc<KeyRing>,
     /// The issuer that vouches for people and machines: they are not another's, whatever they are called.
     idp: String,
+    /// Ids that were opened before, by what clients were given: each request of a session brings the same.
+    opened: Cache<Box<[u8]>, Arc<Known>>,
 }
 
 /// A caller at a resource, in digest. The same person with another client is the same.
@@ -52,6 +55,7 @@ pub enum NotGivenOut {
 /// The id of the session that a request is in, as its client and as its upstream know it.
 #[derive(Debug)]
 pub struct Known {
+    holder: Holder,
     given: HeaderValue,
     own: HeaderValue,
 }
@@ -65,34 +69,39 @@ struct Bound {
 
 impl Sessions {
     pub fn new(ring: Arc<KeyRing>, idp_issuer: &str) -> Self {
-        Self { ring, idp: idp_issuer.to_owned() }
+        Self { ring, idp: idp_issuer.to_owned(), opened: Cache::new(MOST_OPENED) }
     }
 
     pub fn holder(&self, admitted: &Admitted) -> Holder {
         let facts = admitted.token().facts();
         let digest = || self.holder_of(&facts.caller, &admitted.resource().digest).0;
-        Holder(*facts.worked_out.holder.get_or_init(digest))
+        Holder(*facts.holder.get_or_init(digest))
     }
 
     /// Put the upstream's own id into the headers of a request, in the place of what its client was given.
-    /// `last` is the one that was opened before, with the same token.
     pub fn to_upstream(
         &self,
         holder: Holder,
-        last: &Mutex<Option<(HeaderValue, HeaderValue)>>,
         headers: &mut HeaderMap,
-    ) -> Result<Option<Known>, NotTheirs> {
+    ) -> Result<Option<Arc<Known>>, NotTheirs> {
         let Some(given) = headers.get(&MCP_SESSION_ID) else { return Ok(None) };
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref().is_none_or(|(known, _)| known != given) {
-            let own = self.open_id(holder, given)?;
-            // A copy: what shares the memory that the request was read into would keep it.
-            let given = HeaderValue::from_bytes(given.as_bytes());
-            *last = Some((given.map_err(|_| NotTheirs::NotOurs)?, own));
+        let known = self.known(holder, given)?;
+        headers.insert(MCP_SESSION_ID, known.own.clone());
+        Ok(Some(known))
+    }
+
+    fn known(&self, holder: Holder, given: &HeaderValue) -> Result<Arc<Known>, NotTheirs> {
+        if let Some(known) = self.opened.get(given.as_bytes()) {
+            return if known.holder == holder { Ok(known) } else { Err(NotTheirs::Anothers) };
         }
-        let Some((given, own)) = last.clone() else { return Ok(None) };
-        headers.insert(MCP_SESSION_ID, own.clone());
-        Ok(Some(Known { given, own }))
+        let own = self.open_id(holder, given)?;
+        // A copy: what shares the memory that the request was read into would keep it.
+        let given = HeaderValue::from_bytes(given.as_bytes()).map_err(|_| NotTheirs::NotOurs)?;
+        let known = Arc::new(Known { holder, given, own });
+        if known.given.len() <= LONGEST_KEPT {
+            self.opened.insert(known.given.as_bytes().into(), Arc::clone(&known));
+        }
+        Ok(known)
     }
 
     /// Put what the client is given into the headers of the answer: the same text as before for the id that
@@ -100,7 +109,7 @@ impl Sessions {
     pub fn from_upstream(
         &self,
         holder: Holder,
-        known: Option<Known>,
+        known: Option<Arc<Known>>,
         headers: &mut HeaderMap,
     ) -> Result<(), NotGivenOut> {
         let mut ids = headers.get_all(&MCP_SESSION_ID).iter();
@@ -115,7 +124,7 @@ impl Sessions {
             return Ok(());
         }
         let given = match known {
-            Some(known) if known.own == own => known.given,
+            Some(known) if known.own == own => known.given.clone(),
             Some(_) | None => self.seal_id(holder, own)?,
         };
         headers.insert(MCP_SESSION_ID, given);
@@ -183,6 +192,9 @@ fn is_an_id(text: &str) -> bool {
 pub(super) const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Of what an upstream names a session by. Some put a JWT there; sealed it must still fit in a header.
 const LONGEST: usize = 2048;
+/// At most 1.5 MiB of them, in all.
+const MOST_OPENED: usize = 2048;
+const LONGEST_KEPT: usize = 256;
 const SESSION_ID: Kind<Bound> = Kind::new("doorman_si_", 1);
 const MESSAGES: Kind<Bound> = Kind::new("doorman_sm_", 1);
 
@@ -244,6 +256,24 @@ mod tests {
             others += 1;
         }
         assert_eq!(others, 5);
+    }
+
+    /// An id that was opened for one is known from then on. That must not open it for another.
+    #[test]
+    fn an_id_that_was_used_before_is_still_nobody_elses() {
+        let sessions = sessions();
+        let (alice, bob) =
+            ["alice", "bob"].map(|key| sessions.holder_of(&person(key), &HERE)).into();
+        let given = sessions.seal_id(alice, &id("0123-abc")).unwrap();
+        let headers = || HeaderMap::from_iter([(MCP_SESSION_ID, given.clone())]);
+
+        for _ in 0..2 {
+            let mut sent = headers();
+            assert!(sessions.to_upstream(alice, &mut sent).unwrap().is_some());
+            assert_eq!(sent[MCP_SESSION_ID], "0123-abc");
+            let refused = sessions.to_upstream(bob, &mut headers()).unwrap_err();
+            assert_eq!(refused, NotTheirs::Anothers);
+        }
     }
 
     /// The stable key decides, as everywhere.

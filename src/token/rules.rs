@@ -2,6 +2,7 @@
 //! (`jwt`) or because the IdP said so (`introspected`): times, client, for whom it is, of whom. How IdPs differ
 //! is data: `idp::AccessTokenProfile`.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -14,7 +15,7 @@ use crate::jose::claims::ClaimsFault;
 use crate::oauth::{ClientDigest, Scopes};
 use crate::secret;
 use crate::token::machines::MachineSettings;
-use crate::token::verified::{BadToken, TokenFacts, Voucher, WorkedOut};
+use crate::token::verified::{BadToken, TokenFacts, Voucher};
 use crate::token::{Audience, Caller};
 
 /// Of one IdP.
@@ -108,7 +109,7 @@ impl Rules {
             caller,
             rules: None,
             voucher,
-            worked_out: WorkedOut::default(),
+            holder: OnceLock::new(),
         })
     }
 

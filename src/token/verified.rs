@@ -1,6 +1,6 @@
 //! From a presented text to a `VerifiedToken`: the only way to make one.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -40,17 +40,8 @@ pub struct TokenFacts {
     pub voucher: Voucher,
     /// What the upstream is told, ready to send.
     pub headers: IdentityValues,
-    /// What was worked out of them before, for the next request with the same token.
-    pub worked_out: WorkedOut,
-}
-
-/// Kept with the facts that it follows from, so that it is worked out once for each token.
-#[derive(Debug, Default)]
-pub struct WorkedOut {
-    /// The caller at the resource, in digest.
+    /// The caller at the resource, in digest, once it was worked out.
     pub holder: OnceLock<[u8; 16]>,
-    /// The session id that was opened last: as its client was given it, and as the upstream knows it.
-    pub session: Mutex<Option<(HeaderValue, HeaderValue)>>,
 }
 
 /// Whose word a token is.
@@ -278,7 +269,7 @@ impl Verifier {
             voucher: Voucher::Ourselves,
             headers: caller.headers().ok_or(BadToken::Unspeakable)?,
             caller,
-            worked_out: WorkedOut::default(),
+            holder: OnceLock::new(),
         })
     }
 

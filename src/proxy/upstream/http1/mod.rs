@@ -55,6 +55,7 @@ pub async fn exchange(
         Ok(begun) => begun?,
         Err(_) => return Err(UpstreamFault::Stalled(deadlines.upload)),
     }
+    take_turns().await;
     let mut exchange = Exchange::new(upload, method);
     if let Some(mut socket) = pool.take() {
         match exchange.answer(&mut socket, deadlines).await {
@@ -66,6 +67,21 @@ pub async fn exchange(
     let mut socket = connect.await?;
     let head = exchange.answer(&mut socket, deadlines).await?;
     Ok(exchange.into_response(head, socket, pool))
+}
+
+/// Let the worker first read what else has come. Requests then leave in a row, and wake the upstream once
+/// instead of once each: waking another processor is the dearest part of a small write.
+async fn take_turns() {
+    let mut has_waited = false;
+    poll_fn(|context| {
+        if has_waited {
+            return Poll::Ready(());
+        }
+        has_waited = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// A request that is being sent, and the head of its answer as far as it has come.
