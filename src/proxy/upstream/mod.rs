@@ -115,7 +115,7 @@ impl Upstream {
         // They share the memory that the request was read into.
         drop((head.headers, head.uri, head.extensions, permit));
         let pool = self.pool(&server);
-        let connect = async {
+        let connect = async || {
             let stream =
                 connect(&server, self.deadlines.connect).await.map_err(UpstreamFault::Connect)?;
             Ok(Socket::new(stream, self.scratch.clone()))

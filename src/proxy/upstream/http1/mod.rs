@@ -45,7 +45,7 @@ pub enum Garbled {
 /// body closes the connection, which tells the upstream to stop.
 pub async fn exchange(
     pool: &Pool,
-    connect: impl Future<Output = Result<Socket, UpstreamFault>>,
+    connect: impl AsyncFnOnce() -> Result<Socket, UpstreamFault>,
     mut upload: Upload,
     method: &Method,
     deadlines: Deadlines,
@@ -64,7 +64,8 @@ pub async fn exchange(
             answer => return Ok(exchange.into_response(answer?, socket, pool)),
         }
     }
-    let mut socket = connect.await?;
+    // Boxed: it is large, and nearly always there is one that waits.
+    let mut socket = Box::pin(connect()).await?;
     let head = exchange.answer(&mut socket, deadlines).await?;
     Ok(exchange.into_response(head, socket, pool))
 }

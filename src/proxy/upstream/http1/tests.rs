@@ -44,7 +44,7 @@ async fn fault(sent: &str, deadlines: Deadlines) -> (UpstreamFault, bool) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut is_reached = false;
-    let connect = async {
+    let connect = async || {
         is_reached = true;
         let stream = TcpStream::connect(address).await.unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
