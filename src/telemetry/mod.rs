@@ -6,8 +6,9 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use tracing::Dispatch;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::telemetry::escape::Escaping;
 
@@ -36,14 +37,16 @@ pub enum LogLevel {
 
 impl LogLevel {
     /// Other crates speak from `warn` upwards only: below, they may print what they send.
-    fn directives(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "warn,mcp_doorman=info",
-            Self::Debug => "warn,mcp_doorman=debug",
-            Self::Trace => "warn,mcp_doorman=trace",
-        }
+    fn filter(self) -> Targets {
+        let own = match self {
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
+        };
+        let others = own.min(LevelFilter::WARN);
+        Targets::new().with_default(others).with_target(env!("CARGO_CRATE_NAME"), own)
     }
 }
 
@@ -53,16 +56,15 @@ pub fn log_to<W>(settings: &LogSettings, writer: W) -> Dispatch
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::new(settings.level.directives());
     // Without colours, so that no escape sequence is ours.
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = fmt::layer()
         .with_target(false)
         .with_ansi(false)
         .with_writer(Escaping { writer, format: settings.format });
+    let chosen = tracing_subscriber::registry().with(settings.level.filter());
     match settings.format {
-        LogFormat::Text => Dispatch::new(subscriber.finish()),
-        LogFormat::Json => Dispatch::new(subscriber.json().flatten_event(true).finish()),
+        LogFormat::Text => Dispatch::new(chosen.with(lines)),
+        LogFormat::Json => Dispatch::new(chosen.with(lines.json().flatten_event(true))),
     }
 }
 

@@ -221,7 +221,8 @@ impl Outbox {
 }
 
 /// Below this the scratch is made anew.
-const SMALLEST_READ: usize = 16 * 1024;
-const LARGEST_READ: usize = 64 * 1024;
-/// More is passed on as it lies.
-const LARGEST_COPY: usize = 4 * 1024;
+const SMALLEST_READ: usize = 64 * 1024;
+/// What a client that has stopped reading may make us hold: a long answer goes in pieces of this length.
+const LARGEST_READ: usize = 256 * 1024;
+/// More is passed on as it lies. The least that can keep a whole scratch from being freed.
+const LARGEST_COPY: usize = 16 * 1024;
