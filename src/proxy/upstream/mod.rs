@@ -222,6 +222,9 @@ mod tests {
             ("https://a.example", "http://u:3000/mcp", "/", Some("/mcp/")),
             ("https://a.example", "http://u:3000", "/s", Some("/s")),
             ("https://a.example/mcp", "http://u:3000/mcp", "/other", None),
+            ("https://a.example/mcp/", "http://u:3000/mcp", "/mcp/", Some("/mcp/")),
+            ("https://a.example/mcp/", "http://u:3000/mcp", "/mcp/s", Some("/mcp/s")),
+            ("https://a.example/", "http://u:3000/mcp", "/s", Some("/mcp/s")),
         ] {
             assert_eq!(sent(public, upstream, judged).as_deref(), expected, "{judged}");
         }
