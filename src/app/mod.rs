@@ -133,8 +133,7 @@ pub async fn start_on(
     let Built { front, idp, documents, grants, streams, upstreams, seen, replica } =
         build::build(&config, &surroundings).await?;
     let readiness = Arc::new(Readiness::default());
-    let public =
-        serve_public(listeners.public, config.workers, front, &streams, &surroundings.log)?;
+    let public = serve_public(listeners.public, &config, front, &streams, &surroundings.log)?;
     let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
     let keys_of = takes_tokens_of_the_idp(&config).then(|| Arc::clone(&idp));
     let issuing = (config.issued_by == IssuedBy::Idp).then(|| Arc::clone(&idp));
@@ -244,16 +243,16 @@ impl Running {
 
 fn serve_public(
     listener: Listener,
-    workers: NonZeroUsize,
+    config: &Config,
     front: Front,
     streams: &Arc<Streams>,
     log: &Dispatch,
 ) -> Result<server::Running, StartFault> {
     let (front, odd_answers) = (Arc::new(front), Arc::new(OddAnswers::default()));
-    let streams = Arc::clone(streams);
+    let (streams, longest_body) = (Arc::clone(streams), config.limits.request_body);
     // Each worker has its own connections to the upstream, and its own count of references to all this.
     let make_handler = move || {
-        let upstream = Upstream::new(Arc::clone(&odd_answers), streams.of_worker());
+        let upstream = Upstream::new(Arc::clone(&odd_answers), streams.of_worker(), longest_body);
         let worker = Arc::new((Arc::clone(&front), upstream));
         let house = Arc::clone(&worker);
         // On the worker's own runtime, with which it ends.
@@ -265,7 +264,7 @@ fn serve_public(
         }
     };
     let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };
-    server::start(listener, workers, &settings, make_handler).map_err(StartFault::Listen)
+    server::start(listener, config.workers, &settings, make_handler).map_err(StartFault::Listen)
 }
 
 fn serve_health(

@@ -133,6 +133,9 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
             INVALID_REQUEST,
             "the request's body did not come in time",
         ),
+        UpstreamFault::TooLarge(_) => {
+            (StatusCode::PAYLOAD_TOO_LARGE, INVALID_REQUEST, "the request's body is too large")
+        }
         UpstreamFault::Target => {
             (StatusCode::BAD_REQUEST, INVALID_REQUEST, "the path can't be passed on")
         }
@@ -155,9 +158,10 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
 
 const fn whose(fault: &UpstreamFault) -> &'static str {
     match fault {
-        UpstreamFault::Target | UpstreamFault::RequestBody(_) | UpstreamFault::Stalled(_) => {
-            "client"
-        }
+        UpstreamFault::Target
+        | UpstreamFault::RequestBody(_)
+        | UpstreamFault::Stalled(_)
+        | UpstreamFault::TooLarge(_) => "client",
         UpstreamFault::Connect(_)
         | UpstreamFault::Slow(_)
         | UpstreamFault::Garbled(_)

@@ -27,6 +27,7 @@ mod idp_tokens;
 mod introspection;
 mod jwks;
 mod legacy_sse;
+mod limits;
 mod login;
 mod logs;
 mod lost_store;

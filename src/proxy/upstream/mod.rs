@@ -1,6 +1,7 @@
 //! The one door to the MCP server: each worker has its own, with its own connections.
 
 mod http1;
+mod intake;
 mod pool;
 mod socket;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
@@ -24,6 +26,7 @@ use crate::wire::UpstreamKind;
 
 use http1::request_head::RequestHead;
 use http1::upload::{Coding, Upload};
+use intake::{Intake, TooLarge};
 use pool::Pool;
 use socket::{Scratch, Socket, Stream};
 
@@ -36,6 +39,8 @@ pub struct Upstream {
     pools: Mutex<Vec<(Arc<UpstreamServer>, Pool)>>,
     scratch: Scratch,
     deadlines: Deadlines,
+    /// Bytes of a request's body.
+    longest_body: u64,
     pub(super) odd_answers: Arc<OddAnswers>,
     pub(super) streams: WorkerStreams,
 }
@@ -64,6 +69,8 @@ pub enum UpstreamFault {
     /// The client's own body broke off or was malformed while it was being passed on.
     #[error("the request's body broke off: {0}")]
     RequestBody(String),
+    #[error("the request's body is too large: {0}")]
+    TooLarge(#[from] TooLarge),
     #[error("no whole answer: {0}")]
     Garbled(#[from] Garbled),
     #[error("no whole answer: {0}")]
@@ -81,10 +88,12 @@ impl Default for Deadlines {
 }
 
 impl Upstream {
-    /// `odd_answers` is what all workers have told, `streams` what this one has under way.
-    pub fn new(odd_answers: Arc<OddAnswers>, streams: WorkerStreams) -> Self {
+    /// `odd_answers` is what all workers have told, `streams` what this one has under way, `longest_body` the most
+    /// bytes that a request's body may have.
+    pub fn new(odd_answers: Arc<OddAnswers>, streams: WorkerStreams, longest_body: u64) -> Self {
         let (pools, scratch) = (Mutex::default(), Scratch::default());
-        Self { pools, scratch, deadlines: Deadlines::default(), odd_answers, streams }
+        let deadlines = Deadlines::default();
+        Self { pools, scratch, deadlines, longest_body, odd_answers, streams }
     }
 
     /// Send `request`, which came from `peer`, to the upstream of the resource that `permit` is for, whatever
@@ -99,6 +108,7 @@ impl Upstream {
         peer: IpAddr,
     ) -> Result<Response<UpstreamBody>, UpstreamFault> {
         let (head, body) = request.into_parts();
+        let intake = Intake::begin(body.size_hint().exact(), self.longest_body)?;
         let resource = permit.resource();
         let target = match &at {
             Some(at) => [at.as_str(), "", "", ""],
@@ -120,7 +130,8 @@ impl Upstream {
                 connect(&server, self.deadlines.connect).await.map_err(UpstreamFault::Connect)?;
             Ok(Socket::new(stream, self.scratch.clone()))
         };
-        http1::exchange(&pool, connect, Upload::new(text, body), &method, self.deadlines).await
+        http1::exchange(&pool, connect, Upload::new(text, body, intake), &method, self.deadlines)
+            .await
     }
 
     /// Each second, end answers that may not go on and close connections that nobody uses.

@@ -13,7 +13,9 @@ use mcp_doorman::authorization_server::clients::declared::{DeclaredClient, Servi
 use mcp_doorman::authorization_server::clients::document::{DocumentSettings, Support};
 use mcp_doorman::chance::Chance;
 use mcp_doorman::clock::{Clock, ManualClock, Timestamp};
-use mcp_doorman::config::{self, Config, Environment, IssuedBy, MachineSettings, ResourceSettings};
+use mcp_doorman::config::{
+    self, Config, Environment, IssuedBy, LimitSettings, MachineSettings, ResourceSettings,
+};
 use mcp_doorman::grants::Lifetimes;
 use mcp_doorman::idp::profile::IdentitySource;
 use mcp_doorman::idp::{AccessTokenProfile, ClientAuthentication, IdpSettings};
@@ -101,6 +103,7 @@ pub struct Builder {
     idp_keys: Option<String>,
     announced: Vec<(&'static str, Value)>,
     audiences: Vec<(&'static str, &'static str, Vec<String>)>,
+    limits: LimitSettings,
 }
 
 /// A client with a code in its hand.
@@ -173,6 +176,7 @@ impl Doorman {
             idp_keys: None,
             announced: Vec::new(),
             audiences: Vec::new(),
+            limits: LimitSettings { request_body: 4 * 1024 * 1024 },
         }
     }
 
@@ -591,6 +595,11 @@ impl Builder {
     }
 
     /// Behind an ingress that says in `X-Forwarded-For` who calls.
+    pub fn limits(mut self, change: impl FnOnce(&mut LimitSettings)) -> Self {
+        change(&mut self.limits);
+        self
+    }
+
     pub fn behind_a_proxy(mut self) -> Self {
         self.trusted_proxies = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()]);
         self
@@ -686,6 +695,7 @@ impl Builder {
             issued_by: self.issued_by,
             tokens: self.lifetimes,
             machines: self.machines.clone(),
+            limits: self.limits,
             stop: DrainSettings::default(),
             streams: StreamSettings {
                 listening_grace: MINUTE,

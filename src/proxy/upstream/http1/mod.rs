@@ -133,7 +133,9 @@ impl<'a> Exchange<'a> {
                 self.has_begun |= has_moved;
                 return Ok(has_moved);
             }
-            Poll::Ready(Err(fault @ UploadFault::Client(_))) => return Err(fault.into()),
+            Poll::Ready(Err(fault @ (UploadFault::Client(_) | UploadFault::TooLarge(_)))) => {
+                return Err(fault.into());
+            }
             Poll::Ready(Err(fault)) if !self.has_begun && !upload.has_begun() => {
                 return Err(fault.into());
             }
@@ -196,6 +198,7 @@ impl From<UploadFault> for UpstreamFault {
     fn from(fault: UploadFault) -> Self {
         match fault {
             UploadFault::Client(fault) => Self::RequestBody(fault),
+            UploadFault::TooLarge(fault) => Self::TooLarge(fault),
             UploadFault::Upstream(error) => Self::Garbled(Garbled::Connection(error)),
         }
     }

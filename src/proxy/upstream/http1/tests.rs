@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::proxy::upstream::intake::Intake;
 use crate::proxy::upstream::socket::{Scratch, Stream};
 
 const UPLOAD: Deadlines = Deadlines {
@@ -51,7 +52,8 @@ async fn fault(sent: &str, deadlines: Deadlines) -> (UpstreamFault, bool) {
         tokio::spawn(async move { while far.read(&mut [0; 64]).await.is_ok_and(|n| n > 0) {} });
         Ok(Socket::new(Stream::Tcp(stream), Scratch::default()))
     };
-    let upload = Upload::new(b"POST / HTTP/1.1\r\n\r\n".to_vec(), body);
+    let intake = Intake::begin(None, 1024).unwrap();
+    let upload = Upload::new(b"POST / HTTP/1.1\r\n\r\n".to_vec(), body, intake);
     let answer = exchange(&Pool::default(), connect, upload, &Method::POST, deadlines).await;
     (answer.unwrap_err(), is_reached)
 }
