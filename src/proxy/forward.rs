@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
@@ -25,6 +26,9 @@ pub async fn forward(
     arrival: Arrival,
 ) -> Response {
     let resource = Arc::clone(admitted.resource());
+    if is_encoded(request.headers()) {
+        return encoded(&resource, arrival);
+    }
     let holder = sessions.holder(&admitted);
     let InSession { known, target } = match session(&mut request, sessions, holder, &admitted) {
         Ok(session) => session,
@@ -83,6 +87,32 @@ fn session(
     };
     let last = &admitted.token().facts().worked_out.session;
     Ok(InSession { known: sessions.to_upstream(holder, last, request.headers_mut())?, target })
+}
+
+/// Whether the body is packed in any way (RFC 9110 §8.4).
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let codings = |line: &HeaderValue| {
+        let mut codings = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity"))
+    };
+    !headers.get_all(CONTENT_ENCODING).iter().all(codings)
+}
+
+/// How large it is once it is unpacked, nobody has bounded.
+fn encoded(resource: &Resource, arrival: Arrival) -> Response {
+    tracing::info!(
+        request_id = %arrival.id,
+        resource = %resource.url,
+        fault = "its body has a Content-Encoding",
+        whose_fault = "client",
+        "request refused",
+    );
+    let text = "the request's body must come without Content-Encoding";
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    let mut response = answer::json_rpc_error(status, INVALID_REQUEST, text);
+    // RFC 9110 §12.5.3: says which codings would have been taken.
+    response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    response.map(Into::into)
 }
 
 /// MCP 2025-11-25 "Session Management" 3: by 404 clients know that they must begin a new one.
@@ -166,5 +196,30 @@ const fn whose(fault: &UpstreamFault) -> &'static str {
         | UpstreamFault::Slow(_)
         | UpstreamFault::Garbled(_)
         | UpstreamFault::Session(_) => "upstream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9110 §8.4.1
+    #[test]
+    fn only_identity_is_no_encoding() {
+        for (lines, expected) in [
+            (&[][..], false),
+            (&["identity"], false),
+            (&["Identity, identity"], false),
+            (&["identity", ""], false),
+            (&["gzip"], true),
+            (&["identity, gzip"], true),
+            (&["identity", "br"], true),
+            (&["identity;q=1"], true),
+            (&["\u{e9}"], true),
+        ] {
+            let values = lines.iter().map(|line| HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            let headers = values.map(|value| (CONTENT_ENCODING, value)).collect();
+            assert_eq!(is_encoded(&headers), expected, "{lines:?}");
+        }
     }
 }

@@ -58,6 +58,29 @@ async fn a_large_body_without_a_token_gets_the_challenge() {
     answer.assert_status(401);
 }
 
+/// Threat F5 of the design. A limit on what comes is none on what it unpacks to.
+#[tokio::test]
+async fn a_packed_body_reaches_nobody() {
+    let (doorman, token) = doorman().await;
+    let send = async |encoding: &str| {
+        let request = doorman.request(&token).header("content-encoding", encoding).body("{}");
+        doorman.door().send(request).await
+    };
+
+    for encoding in ["gzip", "X-GZIP", "identity, deflate", "made-up"] {
+        let answer = send(encoding).await;
+        answer.assert_json_rpc_error(415);
+        assert_eq!(answer.header("accept-encoding"), "identity");
+    }
+
+    doorman.upstream().assert_untouched();
+    let line = doorman.log().line_with("Content-Encoding").await;
+    assert!(line.contains("\"whose_fault\":\"client\""), "{line}");
+    send("Identity").await.assert_status(200);
+    let unknown = doorman.request("").header("content-encoding", "gzip");
+    doorman.door().send(unknown).await.assert_status(401);
+}
+
 /// Chunked, or over HTTP/2 without a length.
 #[tokio::test]
 async fn a_body_that_grows_too_large_is_broken_off() {
