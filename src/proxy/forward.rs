@@ -158,7 +158,7 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
             BAD_UPSTREAM,
             "the MCP server did not begin to answer in time",
         ),
-        UpstreamFault::Stalled(_) => (
+        UpstreamFault::Stalled(_) | UpstreamFault::Trickling(_) => (
             StatusCode::REQUEST_TIMEOUT,
             INVALID_REQUEST,
             "the request's body did not come in time",
@@ -191,6 +191,7 @@ const fn whose(fault: &UpstreamFault) -> &'static str {
         UpstreamFault::Target
         | UpstreamFault::RequestBody(_)
         | UpstreamFault::Stalled(_)
+        | UpstreamFault::Trickling(_)
         | UpstreamFault::TooLarge(_) => "client",
         UpstreamFault::Connect(_)
         | UpstreamFault::Slow(_)

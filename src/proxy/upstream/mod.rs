@@ -51,8 +51,11 @@ pub struct Deadlines {
     pub connect: Duration,
     /// From our last byte to the head of the answer, and for the upstream to take more of the request.
     pub first_byte: Duration,
-    /// For the client to send more of the request.
+    /// For the client to send more of the request. So long we wait in all, too, and then only for who sends on
+    /// average `slowest_upload`.
     pub upload: Duration,
+    /// Bytes of a body in a second of waiting for it.
+    pub slowest_upload: u64,
 }
 
 /// Why there is no answer from the upstream.
@@ -66,6 +69,8 @@ pub enum UpstreamFault {
     Slow(Duration),
     #[error("nothing of the request's body came for {} s", .0.as_secs())]
     Stalled(Duration),
+    #[error("the request's body came too slowly, at less than {0} bytes in a second")]
+    Trickling(u64),
     /// The client's own body broke off or was malformed while it was being passed on.
     #[error("the request's body broke off: {0}")]
     RequestBody(String),
@@ -83,6 +88,7 @@ impl Default for Deadlines {
             connect: Duration::from_secs(3),
             first_byte: Duration::from_mins(1),
             upload: Duration::from_secs(30),
+            slowest_upload: 1024,
         }
     }
 }

@@ -77,6 +77,10 @@ impl Upload {
         }
     }
 
+    pub fn intake(&mut self) -> &mut Intake {
+        &mut self.intake
+    }
+
     /// Whether it waits for the client, and not for the upstream to take more.
     pub fn awaits_client(&self) -> bool {
         self.body.is_some() && self.outbox.is_sent()
