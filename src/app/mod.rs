@@ -33,7 +33,9 @@ use crate::protected_resource::NotReady;
 use crate::proxy::{OddAnswers, Streams, Upstream};
 use crate::router::Front;
 use crate::seal::SealFault;
-use crate::server::{self, Deadlines, DrainSettings, Drained, Listener, WorkerSettings};
+use crate::server::{
+    self, Deadlines, DrainSettings, Drained, Listener, WorkerSettings, descriptors,
+};
 use crate::store::replicas::Replica;
 use crate::store::{StateFault, StateSettings};
 
@@ -132,6 +134,7 @@ pub async fn start_on(
     }
     let Built { front, idp, documents, grants, streams, upstreams, seen, replica } =
         build::build(&config, &surroundings).await?;
+    let open_files = descriptors::raise();
     let readiness = Arc::new(Readiness::default());
     let public = serve_public(listeners.public, &config, front, &streams, &surroundings.log)?;
     let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
@@ -157,7 +160,7 @@ pub async fn start_on(
         let serving = socket.serve(Arc::clone(&control));
         tokio::spawn(serving.with_subscriber(surroundings.log.clone()));
     }
-    announce(&config, public.address(), health.address());
+    announce(&config, public.address(), health.address(), open_files);
     let is_stopping = AtomicBool::default();
     Ok(Running {
         public,
@@ -284,7 +287,7 @@ fn serve_health(
         .map_err(StartFault::HealthListen)
 }
 
-fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
+fn announce(config: &Config, address: SocketAddr, health: SocketAddr, open_files: u64) {
     for resource in &config.resources {
         tracing::info!(resource = %resource.url, upstream = %resource.upstream, "serving");
     }
@@ -293,6 +296,8 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
         %health,
         admin = config.admin_socket.as_ref().map(|path| path.display().to_string()),
         workers = config.workers,
+        // Worth a word if it is few.
+        open_files = (open_files < ENOUGH_FILES).then_some(open_files),
         issuer = %config.issuer,
         idp = config.idp.issuer,
         redirect_uri = redirect_uri(config),
@@ -330,6 +335,8 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
         StateSettings::Redis(_) => tracing::info!("state is in Redis"),
     }
 }
+
+const ENOUGH_FILES: u64 = 4096;
 
 /// Where the IdP sends people back to: to be registered there exactly so.
 pub fn redirect_uri(config: &Config) -> String {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
@@ -150,6 +150,9 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
         UpstreamFault::Connect(_) => {
             (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "the MCP server can't be reached")
         }
+        UpstreamFault::NoRoom(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "there is no room for the call now")
+        }
         UpstreamFault::Garbled(_) | UpstreamFault::Session(_) => {
             (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "the MCP server gave no whole answer")
         }
@@ -183,7 +186,11 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
         whose_fault = whose(fault),
         "request not answered",
     );
-    answer::json_rpc_error(status, code, text).map(Into::into)
+    let mut response = answer::json_rpc_error(status, code, text);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, SOON);
+    }
+    response.map(Into::into)
 }
 
 const fn whose(fault: &UpstreamFault) -> &'static str {
@@ -193,12 +200,16 @@ const fn whose(fault: &UpstreamFault) -> &'static str {
         | UpstreamFault::Stalled(_)
         | UpstreamFault::Trickling(_)
         | UpstreamFault::TooLarge(_) => "client",
+        UpstreamFault::NoRoom(_) => "us",
         UpstreamFault::Connect(_)
         | UpstreamFault::Slow(_)
         | UpstreamFault::Garbled(_)
         | UpstreamFault::Session(_) => "upstream",
     }
 }
+
+/// Seconds.
+const SOON: HeaderValue = HeaderValue::from_static("5");
 
 #[cfg(test)]
 mod tests {

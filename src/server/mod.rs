@@ -3,6 +3,7 @@
 
 mod connection;
 mod deadline;
+pub mod descriptors;
 mod drain;
 mod entry;
 mod framing;

@@ -14,7 +14,8 @@ use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::net::{TcpStream, UnixStream};
+use rustix::io::Errno;
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
 use crate::policy::{Admitted, Resource, UpstreamServer};
@@ -65,6 +66,9 @@ pub enum UpstreamFault {
     Target,
     #[error("can't connect: {0}")]
     Connect(io::Error),
+    /// For want of something that we have, or our machine.
+    #[error("can't connect for want of room: {0}")]
+    NoRoom(io::Error),
     #[error("no answer within {} s", .0.as_secs())]
     Slow(Duration),
     #[error("nothing of the request's body came for {} s", .0.as_secs())]
@@ -80,6 +84,19 @@ pub enum UpstreamFault {
     Garbled(#[from] Garbled),
     #[error("no whole answer: {0}")]
     Session(#[from] NotGivenOut),
+}
+
+impl UpstreamFault {
+    /// Of what was tried before there was a connection.
+    fn of_connect(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            // Files, of ours and of the machine; ports; memory.
+            Some(
+                Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS | Errno::NOMEM,
+            ) => Self::NoRoom(error),
+            Some(_) | None => Self::Connect(error),
+        }
+    }
 }
 
 impl Default for Deadlines {
@@ -132,8 +149,9 @@ impl Upstream {
         drop((head.headers, head.uri, head.extensions, permit));
         let pool = self.pool(&server);
         let connect = async {
-            let stream =
-                connect(&server, self.deadlines.connect).await.map_err(UpstreamFault::Connect)?;
+            let stream = connect(&server, self.deadlines.connect)
+                .await
+                .map_err(UpstreamFault::of_connect)?;
             Ok(Socket::new(stream, self.scratch.clone()))
         };
         http1::exchange(&pool, connect, Upload::new(text, body, intake), &method, self.deadlines)
@@ -201,9 +219,19 @@ async fn connect(server: &UpstreamServer, within: Duration) -> io::Result<Stream
 }
 
 async fn connect_tcp(authority: &str) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(authority).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    let mut first_fault = None;
+    for address in lookup_host(authority).await? {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            // The first address is the best, and its fault says most: behind 127.0.0.1 `localhost` may be a ::1 that
+            // this machine does not have.
+            Err(error) => first_fault = first_fault.or(Some(error)),
+        }
+    }
+    Err(first_fault.unwrap_or_else(|| io::Error::other("its name has no address")))
 }
 
 /// What is ended here was ended within this before; learning it from another replica takes as long again.
@@ -226,6 +254,21 @@ mod tests {
             Scopes::default(),
         );
         target(&judged.parse().unwrap(), &resource).map(|parts| parts.concat())
+    }
+
+    /// Faults 46 and 47 of the design.
+    #[test]
+    fn want_of_room_is_not_the_upstreams_fault() {
+        let of = |errno: Errno| UpstreamFault::of_connect(errno.into());
+
+        for ours in [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM] {
+            assert!(matches!(of(ours), UpstreamFault::NoRoom(_)), "{ours}");
+        }
+        for theirs in [Errno::CONNREFUSED, Errno::TIMEDOUT, Errno::NOENT, Errno::AGAIN] {
+            assert!(matches!(of(theirs), UpstreamFault::Connect(_)), "{theirs}");
+        }
+        let late = io::Error::from(io::ErrorKind::TimedOut);
+        assert!(matches!(UpstreamFault::of_connect(late), UpstreamFault::Connect(_)));
     }
 
     #[test]
