@@ -25,7 +25,7 @@ use crate::admin::socket::{self, Socket};
 use crate::authorization_server::{BACKCHANNEL_LOGOUT, CALLBACK, endpoint};
 use crate::chance::{Chance, NoEntropy};
 use crate::clock::Clock;
-use crate::config::{Config, IssuedBy, ResourceSettings};
+use crate::config::{Config, ConnectionLimit, IssuedBy, ResourceSettings};
 use crate::outbound::Internet;
 use crate::outbound::idp::NoConnection;
 use crate::pages::BrokenTemplate;
@@ -34,7 +34,7 @@ use crate::proxy::{OddAnswers, Streams, Upstream};
 use crate::router::Front;
 use crate::seal::SealFault;
 use crate::server::{
-    self, Deadlines, DrainSettings, Drained, Listener, WorkerSettings, descriptors,
+    self, Deadlines, DrainSettings, Drained, Listener, Peers, WorkerSettings, descriptors,
 };
 use crate::store::replicas::Replica;
 use crate::store::{StateFault, StateSettings};
@@ -135,8 +135,10 @@ pub async fn start_on(
     let Built { front, idp, documents, grants, streams, upstreams, seen, replica } =
         build::build(&config, &surroundings).await?;
     let open_files = descriptors::raise();
+    let peers = peers(&config, open_files);
     let readiness = Arc::new(Readiness::default());
-    let public = serve_public(listeners.public, &config, front, &streams, &surroundings.log)?;
+    let public =
+        serve_public(listeners.public, &config, peers, front, &streams, &surroundings.log)?;
     let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
     let keys_of = takes_tokens_of_the_idp(&config).then(|| Arc::clone(&idp));
     let issuing = (config.issued_by == IssuedBy::Idp).then(|| Arc::clone(&idp));
@@ -247,6 +249,7 @@ impl Running {
 fn serve_public(
     listener: Listener,
     config: &Config,
+    peers: Peers,
     front: Front,
     streams: &Arc<Streams>,
     log: &Dispatch,
@@ -266,7 +269,7 @@ fn serve_public(
             async move { Box::pin(worker.0.answer(&worker.1, request, peer)).await }
         }
     };
-    let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };
+    let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default(), peers };
     server::start(listener, config.workers, &settings, make_handler).map_err(StartFault::Listen)
 }
 
@@ -282,9 +285,24 @@ fn serve_health(
             std::future::ready(health::answer(&readiness, &request).map(Into::into))
         }
     };
-    let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };
+    let (deadlines, peers) = (Deadlines::default(), Peers::default());
+    let settings = WorkerSettings { log: log.clone(), deadlines, peers };
     server::start(listener, NonZeroUsize::MIN, &settings, make_handler)
         .map_err(StartFault::HealthListen)
+}
+
+/// Who may connect, if we may have so many files open.
+fn peers(config: &Config, open_files: u64) -> Peers {
+    let most = match config.limits.connections {
+        // Of two files for each connection.
+        ConnectionLimit::Half => {
+            let quarter = usize::try_from(open_files / 4).unwrap_or(usize::MAX);
+            Some(NonZeroUsize::new(quarter).unwrap_or(NonZeroUsize::MIN))
+        }
+        ConnectionLimit::AtMost(count) => Some(count),
+        ConnectionLimit::Unlimited => None,
+    };
+    Peers::new(most, config.trusted_proxies.clone())
 }
 
 fn announce(config: &Config, address: SocketAddr, health: SocketAddr, open_files: u64) {

@@ -84,6 +84,16 @@ pub struct Config {
 pub struct LimitSettings {
     /// Bytes of a request that is passed on, without its header.
     pub request_body: u64,
+    pub connections: ConnectionLimit,
+}
+
+/// How many connections one address may have open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionLimit {
+    /// Half of those that the files which we may open are enough for.
+    Half,
+    AtMost(NonZeroUsize),
+    Unlimited,
 }
 
 /// One protected resource: a public MCP URL and the server behind it.

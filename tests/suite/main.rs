@@ -38,6 +38,7 @@ mod metadata_documents_signing;
 mod model;
 mod outages;
 mod presets;
+mod pressure;
 mod proxying;
 mod recheck;
 mod refresh;

@@ -14,7 +14,8 @@ use mcp_doorman::authorization_server::clients::document::{DocumentSettings, Sup
 use mcp_doorman::chance::Chance;
 use mcp_doorman::clock::{Clock, ManualClock, Timestamp};
 use mcp_doorman::config::{
-    self, Config, Environment, IssuedBy, LimitSettings, MachineSettings, ResourceSettings,
+    self, Config, ConnectionLimit, Environment, IssuedBy, LimitSettings, MachineSettings,
+    ResourceSettings,
 };
 use mcp_doorman::grants::Lifetimes;
 use mcp_doorman::idp::profile::IdentitySource;
@@ -176,7 +177,10 @@ impl Doorman {
             idp_keys: None,
             announced: Vec::new(),
             audiences: Vec::new(),
-            limits: LimitSettings { request_body: 4 * 1024 * 1024 },
+            limits: LimitSettings {
+                request_body: 4 * 1024 * 1024,
+                connections: ConnectionLimit::Half,
+            },
         }
     }
 

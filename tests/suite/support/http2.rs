@@ -26,6 +26,8 @@ pub struct Shared {
 impl Shared {
     pub async fn through(door: Door) -> Self {
         let stream = soon("a connection", TcpStream::connect(door.address)).await.unwrap();
+        // What it writes in two pieces must not wait for a word about the first.
+        stream.set_nodelay(true).unwrap();
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection).abort_handle();

@@ -1,0 +1,103 @@
+//! What happens where the machine has no more to give: files, connections.
+
+use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, interval};
+
+use crate::support::http2::Shared;
+use crate::support::program::Program;
+use crate::support::soon;
+
+const LOCAL: &str = "listen: 127.0.0.1:0\n";
+
+/// Fault 46 of the design. Connections that nobody closes have taken all the files that there may be.
+#[tokio::test]
+async fn without_files_what_is_open_goes_on_and_nothing_spins() {
+    let program = Program::started(LOCAL, &["prlimit", "--nofile=64:64"]).await;
+    assert_eq!(program.lines_with("\"started\"")[0]["open_files"], 64);
+    let feed = program.upstream.streams_events();
+    let shared = Shared::through(program.door()).await;
+    let mut stream = shared.open(program.request()).await;
+    feed.event("first");
+    stream.until("first\n\n").await;
+
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(TcpStream::connect(program.address()).await.unwrap());
+    }
+    program.line_with("can't accept connections").await;
+    // By who is connected already: there is no file for the other half of the call.
+    let refused = shared.send(program.request()).await;
+    let (before, begin) = (program.processor_time(), Instant::now());
+    let mut each = interval(Duration::from_millis(100));
+    for number in 0..20 {
+        each.tick().await;
+        feed.event(&format!("event {number}"));
+        stream.until(&format!("event {number}\n\n")).await;
+    }
+    let spent = program.processor_time() - before;
+
+    refused.assert_json_rpc_error(503);
+    assert_eq!(refused.header("retry-after"), "5");
+    let line = program.line_with("for want of room").await;
+    assert_eq!(line["whose_fault"], "us");
+    assert!(spent < begin.elapsed() / 4, "it took {spent:?} of {:?}", begin.elapsed());
+    let told = program.lines_with("can't accept connections").len();
+    assert_eq!(told, 1, "once in 10 s");
+    drop(idle);
+    let recovered = async {
+        loop {
+            let answer = shared.send(program.request()).await;
+            match answer.status.as_u16() {
+                200 => return,
+                _ => answer.assert_json_rpc_error(503),
+            };
+        }
+    };
+    soon("a file for the call", recovered).await;
+    program.door().send(program.request()).await.assert_status(200);
+}
+
+/// The address of this machine on a network besides loopback. No packet is sent.
+fn own_address() -> IpAddr {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("192.0.2.1:9").unwrap();
+    socket.local_addr().unwrap().ip()
+}
+
+/// Threat F6 of the design.
+#[tokio::test]
+async fn one_address_does_not_take_all_connections() {
+    let yaml = "listen: 0.0.0.0:0\nlimits: { connections_per_address: 3 }\n";
+    let program = Program::started(yaml, &[]).await;
+    let door = program.door_at(own_address());
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(TcpStream::connect(door.address).await.unwrap());
+    }
+
+    let mut fourth = TcpStream::connect(door.address).await.unwrap();
+
+    let end = soon("the end of a connection", fourth.read(&mut [0])).await;
+    assert!(matches!(end, Ok(0)), "it is answered: {end:?}");
+    let line = program.line_with("has too many").await;
+    assert_eq!((&line["peer"], &line["most"]), (&door.address.ip().to_string().into(), &3.into()));
+    // Those that stand do, and so does loopback.
+    program.door_at([127, 0, 0, 1].into()).send(program.request()).await.assert_status(200);
+    drop(open);
+    let recovered = async {
+        loop {
+            let mut next = TcpStream::connect(door.address).await.unwrap();
+            // Nothing is said, and it stays open.
+            let read = tokio::time::timeout(Duration::from_millis(200), next.read(&mut [0])).await;
+            if read.is_err() {
+                return;
+            }
+        }
+    };
+    soon("room for one more", recovered).await;
+    door.send(program.request()).await.assert_status(200);
+}
