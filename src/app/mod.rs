@@ -2,6 +2,7 @@
 
 mod background;
 mod build;
+pub mod memory;
 pub mod stop;
 
 use std::convert::Infallible;
@@ -39,6 +40,7 @@ use crate::server::{
 use crate::store::replicas::Replica;
 use crate::store::{StateFault, StateSettings};
 
+use crate::app::memory::Memory;
 use build::{Built, takes_tokens_of_the_idp};
 
 /// What a process takes from outside besides its config.
@@ -49,6 +51,8 @@ pub struct Surroundings {
     pub log: Dispatch,
     /// How strangers are reached, whom the operator did not name.
     pub internet: Internet,
+    /// How much of it we may have, and have.
+    pub memory: Memory,
 }
 
 /// Why nothing was started.
@@ -143,7 +147,7 @@ pub async fn start_on(
     let keys_of = takes_tokens_of_the_idp(&config).then(|| Arc::clone(&idp));
     let issuing = (config.issued_by == IssuedBy::Idp).then(|| Arc::clone(&idp));
     let audiences = config.resources.iter().map(ResourceSettings::audience_name).collect();
-    let tasks: [Task; 8] = [
+    let tasks: [Task; 9] = [
         Box::pin(background::find_idp(idp)),
         Box::pin(background::keep_keys(keys_of)),
         Box::pin(background::look_as_clients_do(issuing, audiences)),
@@ -151,6 +155,7 @@ pub async fn start_on(
         Box::pin(background::follow_endings(grants.clone(), Arc::clone(&readiness))),
         Box::pin(background::confirm_generations(grants.clone(), seen)),
         Box::pin(background::advertise_documents(documents)),
+        Box::pin(background::watch_memory(surroundings.memory, Arc::clone(&streams))),
         Box::pin(background::agree_on_keys(replica.clone(), Arc::clone(&readiness))),
     ];
     let background = tasks

@@ -7,6 +7,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::instrument::WithSubscriber as _;
 
+use crate::app::memory::Memory;
 use crate::app::stop::LONGEST_DISK;
 use crate::app::{self, Surroundings};
 use crate::chance::Chance;
@@ -53,6 +54,7 @@ async fn serve(config: Config) -> ExitCode {
         chance: Chance::system(),
         log: log.clone(),
         internet: Internet::of_this_machine(),
+        memory: Memory::of_this_process(),
     };
     let running = match app::start(config, surroundings).await {
         Ok(running) => running,

@@ -26,6 +26,9 @@ pub async fn forward(
     arrival: Arrival,
 ) -> Response {
     let resource = Arc::clone(admitted.resource());
+    if !upstream.streams.has_room_for(&request) {
+        return no_memory();
+    }
     if is_encoded(request.headers()) {
         return encoded(&resource, arrival);
     }
@@ -87,6 +90,15 @@ fn session(
     };
     let last = &admitted.token().facts().worked_out.session;
     Ok(InSession { known: sessions.to_upstream(holder, last, request.headers_mut())?, target })
+}
+
+/// R4. The log tells when this begins and ends, not of each request.
+fn no_memory() -> Response {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut response =
+        answer::json_rpc_error(status, UNAVAILABLE, "there is no memory for this now");
+    response.headers_mut().insert(RETRY_AFTER, SOON);
+    response.map(Into::into)
 }
 
 /// Whether the body is packed in any way (RFC 9110 §8.4).

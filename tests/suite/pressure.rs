@@ -1,5 +1,6 @@
-//! What happens where the machine has no more to give: files, connections.
+//! What happens where the machine has no more to give: files, connections, memory, readers of the log.
 
+use std::fs;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
@@ -7,6 +8,9 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval};
 
+use crate::support::doorman::{Doorman, RESOURCE, mcp_request};
+use crate::support::exchange::Request;
+use crate::support::fake_mcp_server::FakeMcpServer;
 use crate::support::http2::Shared;
 use crate::support::program::Program;
 use crate::support::soon;
@@ -100,4 +104,48 @@ async fn one_address_does_not_take_all_connections() {
     };
     soon("room for one more", recovered).await;
     door.send(program.request()).await.assert_status(200);
+}
+
+/// Fault 44 of the design.
+#[tokio::test]
+async fn without_memory_streams_end_and_requests_wait() {
+    let group = tempfile::tempdir().unwrap();
+    let used = |mib: u64| {
+        // In one step, as the kernel has it.
+        let written = group.path().join("written");
+        fs::write(&written, format!("{}\n", mib << 20)).unwrap();
+        fs::rename(&written, group.path().join("memory.current")).unwrap();
+    };
+    fs::write(group.path().join("memory.max"), format!("{}\n", 100 << 20)).unwrap();
+    fs::write(group.path().join("memory.stat"), format!("inactive_file {}\n", 10 << 20)).unwrap();
+    used(90);
+    let upstream = FakeMcpServer::start().await;
+    let doorman = Doorman::in_front_of(upstream).memory(group.path()).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let listen = || Request::get(RESOURCE).bearer(&token).header("accept", "text/event-stream");
+    let feed = doorman.upstream().streams_events();
+    let mut stream = doorman.door().open(listen()).await;
+    feed.event("before");
+    stream.until("before\n\n").await;
+
+    used(96);
+    doorman.log().line_with("further listening streams are refused").await;
+    let refused = doorman.door().send(listen()).await;
+    doorman.call(&token).await.assert_status(200);
+    feed.event("during");
+    stream.until("during\n\n").await;
+    used(106);
+    doorman.log().line_with("further requests are refused").await;
+    let also_refused = doorman.call(&token).await;
+    let end = stream.next_bytes().await;
+    used(50);
+    doorman.log().line_with("there is memory again").await;
+
+    for answer in [refused, also_refused] {
+        answer.assert_json_rpc_error(503);
+        assert_eq!(answer.header("retry-after"), "5");
+    }
+    assert!(end.is_none(), "not a proper end: {end:?}");
+    doorman.call(&token).await.assert_status(200);
+    assert_eq!(doorman.log().text().matches("memory is short: ").count(), 2);
 }

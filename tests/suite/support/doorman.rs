@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
+use mcp_doorman::app::memory::Memory;
 use mcp_doorman::app::{self, Running, StartFault, Surroundings};
 use mcp_doorman::authorization_server::RegistrationSettings;
 use mcp_doorman::authorization_server::clients::declared::{DeclaredClient, ServiceAccount};
@@ -105,6 +106,7 @@ pub struct Builder {
     announced: Vec<(&'static str, Value)>,
     audiences: Vec<(&'static str, &'static str, Vec<String>)>,
     limits: LimitSettings,
+    memory: Memory,
 }
 
 /// A client with a code in its hand.
@@ -177,6 +179,7 @@ impl Doorman {
             idp_keys: None,
             announced: Vec::new(),
             audiences: Vec::new(),
+            memory: Memory::default(),
             limits: LimitSettings {
                 request_body: 4 * 1024 * 1024,
                 connections: ConnectionLimit::Half,
@@ -604,6 +607,12 @@ impl Builder {
         self
     }
 
+    /// Whose memory is as the files in `folder` say, which are those of a control group.
+    pub fn memory(mut self, folder: &Path) -> Self {
+        self.memory = Memory::told_in(folder, "0::/");
+        self
+    }
+
     pub fn behind_a_proxy(mut self) -> Self {
         self.trusted_proxies = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()]);
         self
@@ -662,6 +671,7 @@ impl Builder {
             chance: Chance::system(),
             log: dispatch,
             internet: self.internet.clone(),
+            memory: self.memory.clone(),
         };
         let running =
             Box::pin(app::start(config.as_ref().clone(), surroundings.clone())).await.unwrap();
