@@ -5,7 +5,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, interval};
 
 use crate::support::doorman::{Doorman, RESOURCE, mcp_request};
@@ -104,6 +104,72 @@ async fn one_address_does_not_take_all_connections() {
     };
     soon("room for one more", recovered).await;
     door.send(program.request()).await.assert_status(200);
+}
+
+/// Fault 48 of the design: the log's reader has stopped, and the pipe to it is full.
+#[tokio::test]
+async fn requests_go_on_though_nobody_reads_the_log() {
+    let mut program = Program::start(LOCAL, &[]).await;
+    program.read_until("the IdP answers").await;
+    let shared = Shared::through(program.door()).await;
+
+    // 64 KiB fit into the pipe: each of these says more than 200 bytes.
+    for _ in 0..1000 {
+        shared.send(mcp_request(RESOURCE).bearer("made-up")).await.assert_status(401);
+    }
+    shared.send(program.request()).await.assert_status(200);
+    program.read_log();
+
+    let all = async {
+        while program.lines_with("access token refused").len() < 1000 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon("all lines", all).await;
+    assert_eq!(program.stop().await, Some(0));
+    program.line_with("\"stopped\"").await;
+}
+
+#[tokio::test]
+async fn requests_go_on_though_the_log_has_no_reader_any_more() {
+    let mut program = Program::start(LOCAL, &[]).await;
+    program.read_until("the IdP answers").await;
+    program.close_log();
+
+    for _ in 0..10 {
+        let refused = program.door().send(mcp_request(RESOURCE).bearer("made-up")).await;
+        refused.assert_status(401);
+        program.door().send(program.request()).await.assert_status(200);
+    }
+
+    assert_eq!(program.stop().await, Some(0));
+}
+
+/// It would take all the time that whoever kills leaves us.
+#[tokio::test]
+async fn a_log_that_nobody_reads_does_not_hold_up_a_stop() {
+    let mut program = Program::start(LOCAL, &[]).await;
+    program.read_until("the IdP answers").await;
+    let shared = Shared::through(program.door()).await;
+    for _ in 0..500 {
+        shared.send(mcp_request(RESOURCE).bearer("made-up")).await.assert_status(401);
+    }
+    drop(shared);
+    let begin = Instant::now();
+
+    assert_eq!(program.stop().await, Some(0));
+
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_start_that_fails_says_why_before_it_ends() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let yaml = format!("listen: {}\n", taken.local_addr().unwrap());
+
+    let mut program = Program::start(&yaml, &[]).await;
+
+    program.read_until("can't start").await;
 }
 
 /// Fault 44 of the design.
