@@ -46,7 +46,7 @@ pub enum SpentBy {
 
 /// What one party is given: an IPv4 address, or a whole /64 of IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Block {
+pub enum Block {
     V4([u8; 4]),
     V6([u8; 8]),
 }
@@ -104,7 +104,7 @@ impl Bucket {
 }
 
 impl Block {
-    fn of(address: IpAddr) -> Self {
+    pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.octets()),
             IpAddr::V6(address) => Self::V6(*address.octets().first_chunk().unwrap_or(&[0; 8])),

@@ -10,12 +10,14 @@ use tokio::time::sleep;
 use tracing::instrument::WithSubscriber as _;
 
 use crate::admin::health::Readiness;
+use crate::app::memory::Memory;
 use crate::authorization_server::clients::document::{DocumentFault, Documents, Support};
 use crate::grants::{GrantId, Grants};
 use crate::idp::Idp;
 use crate::oauth::ClientIdUrl;
 use crate::policy::UpstreamServer;
-use crate::proxy::upstream;
+use crate::proxy::pressure::Pressure;
+use crate::proxy::{Streams, upstream};
 use crate::store::Cursor;
 use crate::store::replicas::{self, Replica};
 
@@ -49,6 +51,35 @@ pub async fn look_as_clients_do(idp: Option<Arc<Idp>>, audiences: Vec<String>) {
     }
     if obstacles.is_empty() {
         tracing::info!(idp = idp.issuer(), "nothing is known that stops MCP clients at the IdP");
+    }
+}
+
+/// See how much memory is left, and say what there is none for.
+pub async fn watch_memory(memory: Memory, streams: Arc<Streams>) {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        let before = streams.pressure().read();
+        let percent = memory.used();
+        // Who refuses everything with nothing under way has nothing to wait for: what is free within the process, the
+        // kernel does not know of.
+        let now = match percent {
+            Some(percent) if streams.count() > 0 => before.then(percent),
+            Some(_) | None => Pressure::None,
+        };
+        if now == before {
+            continue;
+        }
+        streams.pressure().set(now);
+        let what = match now {
+            Pressure::None => {
+                tracing::info!(percent, "there is memory again: nothing is refused");
+                continue;
+            }
+            Pressure::Streams => "further listening streams are refused",
+            Pressure::Requests => "further requests are refused, listening streams ended",
+        };
+        let fix = "raise the memory limit of the container";
+        tracing::warn!(percent, fix, whose_fault = "us", "memory is short: {what}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod background;
 mod build;
+pub mod memory;
 pub mod stop;
 
 use std::convert::Infallible;
@@ -25,7 +26,7 @@ use crate::admin::socket::{self, Socket};
 use crate::authorization_server::{BACKCHANNEL_LOGOUT, CALLBACK, endpoint};
 use crate::chance::{Chance, NoEntropy};
 use crate::clock::Clock;
-use crate::config::{Config, IssuedBy, ResourceSettings};
+use crate::config::{Config, ConnectionLimit, IssuedBy, ResourceSettings};
 use crate::outbound::Internet;
 use crate::outbound::idp::NoConnection;
 use crate::pages::BrokenTemplate;
@@ -33,10 +34,13 @@ use crate::protected_resource::NotReady;
 use crate::proxy::{OddAnswers, Streams, Upstream};
 use crate::router::Front;
 use crate::seal::SealFault;
-use crate::server::{self, Deadlines, DrainSettings, Drained, Listener, WorkerSettings};
+use crate::server::{
+    self, Deadlines, DrainSettings, Drained, Listener, Peers, WorkerSettings, descriptors,
+};
 use crate::store::replicas::Replica;
 use crate::store::{StateFault, StateSettings};
 
+use crate::app::memory::Memory;
 use build::{Built, takes_tokens_of_the_idp};
 
 /// What a process takes from outside besides its config.
@@ -47,6 +51,8 @@ pub struct Surroundings {
     pub log: Dispatch,
     /// How strangers are reached, whom the operator did not name.
     pub internet: Internet,
+    /// How much of it we may have, and have.
+    pub memory: Memory,
 }
 
 /// Why nothing was started.
@@ -132,14 +138,16 @@ pub async fn start_on(
     }
     let Built { front, idp, documents, grants, streams, upstreams, seen, replica } =
         build::build(&config, &surroundings).await?;
+    let open_files = descriptors::raise();
+    let peers = peers(&config, open_files);
     let readiness = Arc::new(Readiness::default());
     let public =
-        serve_public(listeners.public, config.workers, front, &streams, &surroundings.log)?;
+        serve_public(listeners.public, &config, peers, front, &streams, &surroundings.log)?;
     let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
     let keys_of = takes_tokens_of_the_idp(&config).then(|| Arc::clone(&idp));
     let issuing = (config.issued_by == IssuedBy::Idp).then(|| Arc::clone(&idp));
     let audiences = config.resources.iter().map(ResourceSettings::audience_name).collect();
-    let tasks: [Task; 8] = [
+    let tasks: [Task; 9] = [
         Box::pin(background::find_idp(idp)),
         Box::pin(background::keep_keys(keys_of)),
         Box::pin(background::look_as_clients_do(issuing, audiences)),
@@ -147,6 +155,7 @@ pub async fn start_on(
         Box::pin(background::follow_endings(grants.clone(), Arc::clone(&readiness))),
         Box::pin(background::confirm_generations(grants.clone(), seen)),
         Box::pin(background::advertise_documents(documents)),
+        Box::pin(background::watch_memory(surroundings.memory, Arc::clone(&streams))),
         Box::pin(background::agree_on_keys(replica.clone(), Arc::clone(&readiness))),
     ];
     let background = tasks
@@ -158,7 +167,7 @@ pub async fn start_on(
         let serving = socket.serve(Arc::clone(&control));
         tokio::spawn(serving.with_subscriber(surroundings.log.clone()));
     }
-    announce(&config, public.address(), health.address());
+    announce(&config, public.address(), health.address(), open_files);
     let is_stopping = AtomicBool::default();
     Ok(Running {
         public,
@@ -244,16 +253,17 @@ impl Running {
 
 fn serve_public(
     listener: Listener,
-    workers: NonZeroUsize,
+    config: &Config,
+    peers: Peers,
     front: Front,
     streams: &Arc<Streams>,
     log: &Dispatch,
 ) -> Result<server::Running, StartFault> {
     let (front, odd_answers) = (Arc::new(front), Arc::new(OddAnswers::default()));
-    let streams = Arc::clone(streams);
+    let (streams, longest_body) = (Arc::clone(streams), config.limits.request_body);
     // Each worker has its own connections to the upstream, and its own count of references to all this.
     let make_handler = move || {
-        let upstream = Upstream::new(Arc::clone(&odd_answers), streams.of_worker());
+        let upstream = Upstream::new(Arc::clone(&odd_answers), streams.of_worker(), longest_body);
         let worker = Arc::new((Arc::clone(&front), upstream));
         let house = Arc::clone(&worker);
         // On the worker's own runtime, with which it ends.
@@ -264,8 +274,8 @@ fn serve_public(
             async move { Box::pin(worker.0.answer(&worker.1, request, peer)).await }
         }
     };
-    let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };
-    server::start(listener, workers, &settings, make_handler).map_err(StartFault::Listen)
+    let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default(), peers };
+    server::start(listener, config.workers, &settings, make_handler).map_err(StartFault::Listen)
 }
 
 fn serve_health(
@@ -280,12 +290,27 @@ fn serve_health(
             std::future::ready(health::answer(&readiness, &request).map(Into::into))
         }
     };
-    let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default() };
+    let (deadlines, peers) = (Deadlines::default(), Peers::default());
+    let settings = WorkerSettings { log: log.clone(), deadlines, peers };
     server::start(listener, NonZeroUsize::MIN, &settings, make_handler)
         .map_err(StartFault::HealthListen)
 }
 
-fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
+/// Who may connect, if we may have so many files open.
+fn peers(config: &Config, open_files: u64) -> Peers {
+    let most = match config.limits.connections {
+        // Of two files for each connection.
+        ConnectionLimit::Half => {
+            let quarter = usize::try_from(open_files / 4).unwrap_or(usize::MAX);
+            Some(NonZeroUsize::new(quarter).unwrap_or(NonZeroUsize::MIN))
+        }
+        ConnectionLimit::AtMost(count) => Some(count),
+        ConnectionLimit::Unlimited => None,
+    };
+    Peers::new(most, config.trusted_proxies.clone())
+}
+
+fn announce(config: &Config, address: SocketAddr, health: SocketAddr, open_files: u64) {
     for resource in &config.resources {
         tracing::info!(resource = %resource.url, upstream = %resource.upstream, "serving");
     }
@@ -294,6 +319,8 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
         %health,
         admin = config.admin_socket.as_ref().map(|path| path.display().to_string()),
         workers = config.workers,
+        // Worth a word if it is few.
+        open_files = (open_files < ENOUGH_FILES).then_some(open_files),
         issuer = %config.issuer,
         idp = config.idp.issuer,
         redirect_uri = redirect_uri(config),
@@ -331,6 +358,8 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr) {
         StateSettings::Redis(_) => tracing::info!("state is in Redis"),
     }
 }
+
+const ENOUGH_FILES: u64 = 4096;
 
 /// Where the IdP sends people back to: to be registered there exactly so.
 pub fn redirect_uri(config: &Config) -> String {

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::instrument::WithSubscriber as _;
 
+use crate::app::memory::Memory;
 use crate::app::stop::LONGEST_DISK;
 use crate::app::{self, Surroundings};
 use crate::chance::Chance;
@@ -16,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Environment};
 use crate::outbound::Internet;
 use crate::server::Drained;
+use crate::telemetry::queue::Queue;
 use crate::telemetry::{self, Standard};
 
 pub fn run(path: &Path) -> ExitCode {
@@ -26,11 +29,19 @@ pub fn run(path: &Path) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
+    let log = match Queue::before(Standard::Output, config.log.format) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&format!("mcp-doorman: can't start: {error}"));
+            return ExitCode::from(FAILED);
+        }
+    };
     match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
-            let code = runtime.block_on(serve(config));
+            let code = runtime.block_on(serve(config, log.clone()));
             // By itself it would wait for ever for a thread that waits for the disk.
             runtime.shutdown_timeout(LONGEST_DISK);
+            log.flush(LAST_WORDS);
             code
         }
         Err(error) => {
@@ -40,8 +51,8 @@ pub fn run(path: &Path) -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> ExitCode {
-    let log = telemetry::log_to(&config.log, Standard::Output);
+async fn serve(config: Config, queue: Queue) -> ExitCode {
+    let log = telemetry::log_to(&config.log, queue);
     let _guard = tracing::dispatcher::set_default(&log);
     let (Ok(mut signals), Ok(hangup)) = (StopSignals::listen(), signal(SignalKind::hangup()))
     else {
@@ -53,6 +64,7 @@ async fn serve(config: Config) -> ExitCode {
         chance: Chance::system(),
         log: log.clone(),
         internet: Internet::of_this_machine(),
+        memory: Memory::of_this_process(),
     };
     let running = match app::start(config, surroundings).await {
         Ok(running) => running,
@@ -109,3 +121,6 @@ async fn no_reload_yet(mut hangup: Signal) {
         tracing::warn!("SIGHUP is not heard: to use a changed config, restart");
     }
 }
+
+/// For the log's reader to take what is left of it. All else has ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);

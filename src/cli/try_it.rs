@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 
 use crate::app::Surroundings;
+use crate::app::memory::Memory;
 use crate::chance::Chance;
 use crate::cli::stop::StopSignals;
 use crate::cli::{BAD_CONFIG, FAILED, complain};
@@ -65,6 +66,7 @@ async fn show(arguments: &TryArguments) -> ExitCode {
         chance: Chance::system(),
         log,
         internet: Internet::of_this_machine(),
+        memory: Memory::of_this_process(),
     };
     let demo = match demo::start(settings, surroundings).await {
         Ok(demo) => demo,

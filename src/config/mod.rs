@@ -65,6 +65,7 @@ pub struct Config {
     /// Machines that may come with tokens of the IdP.
     pub machines: Option<MachineSettings>,
     pub streams: StreamSettings,
+    pub limits: LimitSettings,
     pub stop: DrainSettings,
     pub registration: RegistrationSettings,
     /// No two with the same id.
@@ -76,6 +77,23 @@ pub struct Config {
     pub allowed_origins: Vec<HeaderValue>,
     /// Proxies in front of us, whose word about callers' addresses is believed.
     pub trusted_proxies: TrustedProxies,
+}
+
+/// How much one client may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// Bytes of a request that is passed on, without its header.
+    pub request_body: u64,
+    pub connections: ConnectionLimit,
+}
+
+/// How many connections one address may have open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionLimit {
+    /// Half of those that the files which we may open are enough for.
+    Half,
+    AtMost(NonZeroUsize),
+    Unlimited,
 }
 
 /// One protected resource: a public MCP URL and the server behind it.

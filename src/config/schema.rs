@@ -167,6 +167,10 @@ pub(super) fn duration() -> Schema {
     json!({ "type": "string", "pattern": r"^[0-9]+(ms|s|m|h|d)$|\$\{" })
 }
 
+pub(super) fn size() -> Schema {
+    json!({ "type": "string", "pattern": r"^[0-9]+(KiB|MiB|GiB)$|\$\{" })
+}
+
 pub(super) fn choice<T: Into<Value>>(words: impl IntoIterator<Item = T>) -> Schema {
     let words: Vec<Value> = words.into_iter().map(Into::into).collect();
     json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": r"\$\{" }] })

@@ -25,6 +25,7 @@ pub(super) struct Named {
 pub(super) const TEXT: Form<String> = Form::new(text, schema::text);
 pub(super) const FLAG: Form<bool> = Form::new(flag, schema::flag);
 pub(super) const DURATION: Form<Duration> = Form::new(duration, schema::duration);
+pub(super) const SIZE: Form<u64> = Form::new(size, schema::size);
 pub(super) const TEXTS: Form<Vec<Typed<String>>> =
     Form::new(texts, || schema::list(&schema::text()));
 pub(super) const TEXT_OR_TEXTS: Form<Vec<Typed<String>>> =
@@ -92,6 +93,25 @@ fn duration(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typed<Durat
         None => Err(reading.tell(typed.problem(
             "is not a duration",
             "write a whole number and one unit of ms, s, m, h and d, as in 90s or 14d",
+        ))),
+    }
+}
+
+/// `<integer><KiB|MiB|GiB>`, in bytes.
+fn size(spot: Spot, node: Node, reading: &mut Reading) -> Result<Typed<u64>, Reported> {
+    if let Value::Whole(number) = node.value {
+        return Err(reading.tell(Problem::at(
+            &spot,
+            format!("{number} has no unit"),
+            "give it one: KiB, MiB or GiB, as in 4MiB",
+        )));
+    }
+    let typed = text(spot, node, reading)?;
+    match parse_size(&typed.value) {
+        Some(bytes) => Ok(typed.with(bytes)),
+        None => Err(reading.tell(typed.problem(
+            "is not a size",
+            "write a whole number and one unit of KiB, MiB and GiB, as in 512KiB or 4MiB",
         ))),
     }
 }
@@ -255,6 +275,18 @@ fn parse_duration(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(digits)?;
+    let unit: u64 = match unit {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +305,16 @@ mod tests {
         for text in ["", "5", "s", "1.5h", "-1s", "1 h", "1h30m", "1H", "99999999999999999d", "１s"]
         {
             assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_a_whole_number_and_a_unit() {
+        for (text, bytes) in [("1KiB", 1024), ("4MiB", 4_194_304), ("1GiB", 1_073_741_824)] {
+            assert_eq!(parse_size(text), Some(bytes), "{text}");
+        }
+        for text in ["", "4", "MiB", "1.5MiB", "-1KiB", "4 MiB", "4MB", "4mib", "99999999999GiB"] {
+            assert_eq!(parse_size(text), None, "{text}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
@@ -11,7 +12,7 @@ use crate::proxy::legacy_sse::{self, Endpoint, EndpointStream};
 use crate::proxy::odd_answers::Asked;
 use crate::proxy::sessions::{Holder, Known, NotGivenOut, NotTheirs, Sessions};
 use crate::proxy::upstream::{self, Upstream, UpstreamFault};
-use crate::proxy::{Body, Response, streams};
+use crate::proxy::{Body, Response, redirects, streams};
 use crate::wire::answer::{BAD_UPSTREAM, FORBIDDEN, INVALID_REQUEST, NO_SESSION, UNAVAILABLE};
 use crate::wire::{Arrival, Request, answer};
 
@@ -25,6 +26,12 @@ pub async fn forward(
     arrival: Arrival,
 ) -> Response {
     let resource = Arc::clone(admitted.resource());
+    if !upstream.streams.has_room_for(&request) {
+        return no_memory();
+    }
+    if is_encoded(request.headers()) {
+        return encoded(&resource, arrival);
+    }
     let holder = sessions.holder(&admitted);
     let InSession { known, target } = match session(&mut request, sessions, holder, &admitted) {
         Ok(session) => session,
@@ -46,6 +53,9 @@ pub async fn forward(
         Ok(answer) => {
             upstream.odd_answers.note(&asked, &answer, &resource, arrival);
             let (mut head, body) = answer.into_parts();
+            if let Err(fault) = redirects::make_public(&mut head.headers, &resource) {
+                return failed(&fault.into(), &resource, arrival);
+            }
             if let Err(fault) = sessions.from_upstream(holder, known, &mut head.headers) {
                 return not_given_out(fault, &resource, arrival);
             }
@@ -84,6 +94,41 @@ fn session(
     Ok(InSession { known: sessions.to_upstream(holder, request.headers_mut())?, target })
 }
 
+/// R4. The log tells when this begins and ends, not of each request.
+fn no_memory() -> Response {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut response =
+        answer::json_rpc_error(status, UNAVAILABLE, "there is no memory for this now");
+    response.headers_mut().insert(RETRY_AFTER, SOON);
+    response.map(Into::into)
+}
+
+/// Whether the body is packed in any way (RFC 9110 §8.4).
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let codings = |line: &HeaderValue| {
+        let mut codings = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity"))
+    };
+    !headers.get_all(CONTENT_ENCODING).iter().all(codings)
+}
+
+/// How large it is once it is unpacked, nobody has bounded.
+fn encoded(resource: &Resource, arrival: Arrival) -> Response {
+    tracing::info!(
+        request_id = %arrival.id,
+        resource = %resource.url,
+        fault = "its body has a Content-Encoding",
+        whose_fault = "client",
+        "request refused",
+    );
+    let text = "the request's body must come without Content-Encoding";
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    let mut response = answer::json_rpc_error(status, INVALID_REQUEST, text);
+    // RFC 9110 §12.5.3: says which codings would have been taken.
+    response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    response.map(Into::into)
+}
+
 /// MCP 2025-11-25 "Session Management" 3: by 404 clients know that they must begin a new one.
 fn no_session(fault: NotTheirs, resource: &Resource, arrival: Arrival) -> Response {
     tracing::info!(
@@ -119,19 +164,28 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
         UpstreamFault::Connect(_) => {
             (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "the MCP server can't be reached")
         }
+        UpstreamFault::NoRoom(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "there is no room for the call now")
+        }
         UpstreamFault::Garbled(_) | UpstreamFault::Session(_) => {
             (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "the MCP server gave no whole answer")
+        }
+        UpstreamFault::Redirect(_) => {
+            (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "the MCP server sends the client elsewhere")
         }
         UpstreamFault::Slow(_) => (
             StatusCode::GATEWAY_TIMEOUT,
             BAD_UPSTREAM,
             "the MCP server did not begin to answer in time",
         ),
-        UpstreamFault::Stalled(_) => (
+        UpstreamFault::Stalled(_) | UpstreamFault::Trickling(_) => (
             StatusCode::REQUEST_TIMEOUT,
             INVALID_REQUEST,
             "the request's body did not come in time",
         ),
+        UpstreamFault::TooLarge(_) => {
+            (StatusCode::PAYLOAD_TOO_LARGE, INVALID_REQUEST, "the request's body is too large")
+        }
         UpstreamFault::Target => {
             (StatusCode::BAD_REQUEST, INVALID_REQUEST, "the path can't be passed on")
         }
@@ -149,17 +203,53 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
         whose_fault = whose(fault),
         "request not answered",
     );
-    answer::json_rpc_error(status, code, text).map(Into::into)
+    let mut response = answer::json_rpc_error(status, code, text);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, SOON);
+    }
+    response.map(Into::into)
 }
 
 const fn whose(fault: &UpstreamFault) -> &'static str {
     match fault {
-        UpstreamFault::Target | UpstreamFault::RequestBody(_) | UpstreamFault::Stalled(_) => {
-            "client"
-        }
+        UpstreamFault::Target
+        | UpstreamFault::RequestBody(_)
+        | UpstreamFault::Stalled(_)
+        | UpstreamFault::Trickling(_)
+        | UpstreamFault::TooLarge(_) => "client",
+        UpstreamFault::NoRoom(_) => "us",
         UpstreamFault::Connect(_)
         | UpstreamFault::Slow(_)
         | UpstreamFault::Garbled(_)
-        | UpstreamFault::Session(_) => "upstream",
+        | UpstreamFault::Session(_)
+        | UpstreamFault::Redirect(_) => "upstream",
+    }
+}
+
+/// Seconds.
+const SOON: HeaderValue = HeaderValue::from_static("5");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9110 §8.4.1
+    #[test]
+    fn only_identity_is_no_encoding() {
+        for (lines, expected) in [
+            (&[][..], false),
+            (&["identity"], false),
+            (&["Identity, identity"], false),
+            (&["identity", ""], false),
+            (&["gzip"], true),
+            (&["identity, gzip"], true),
+            (&["identity", "br"], true),
+            (&["identity;q=1"], true),
+            (&["\u{e9}"], true),
+        ] {
+            let values = lines.iter().map(|line| HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            let headers = values.map(|value| (CONTENT_ENCODING, value)).collect();
+            assert_eq!(is_encoded(&headers), expected, "{lines:?}");
+        }
     }
 }

@@ -8,6 +8,7 @@ pub mod headers;
 mod legacy_sse;
 pub mod odd_answers;
 pub mod open_answers;
+pub mod pressure;
 mod redirects;
 pub mod sessions;
 pub mod streams;

@@ -20,7 +20,14 @@ use crate::proxy::upstream::{BrokenBody, UpstreamBody};
 /// The answers that one worker has under way; clones share them. They stand in one piece of memory that is
 /// used again and again: a request allocates nothing to be in it.
 #[derive(Clone, Debug, Default)]
-pub struct OpenAnswers(Arc<Mutex<Slab<Entry>>>);
+pub struct OpenAnswers(Arc<Mutex<List>>);
+
+#[derive(Debug, Default)]
+struct List {
+    entries: Slab<Entry>,
+    /// How many there have ever been.
+    made: u64,
+}
 
 /// What an answer is given by, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +61,8 @@ pub struct OpenAnswer(AwaitedAnswer);
 #[derive(Debug)]
 struct Entry {
     lease: Lease,
+    /// The older, the lower.
+    number: u64,
     state: State,
     /// Of a stream of events that gets comments while it is quiet.
     quiet: Option<Quiet>,
@@ -82,18 +91,22 @@ struct Quiet {
 impl OpenAnswers {
     /// A request is about to be sent.
     pub fn await_answer(&self, lease: Lease) -> AwaitedAnswer {
-        let key =
-            self.lock().insert(Entry { lease, state: State::Awaited, quiet: None, waker: None });
+        let mut list = self.lock();
+        list.made += 1;
+        let entry =
+            Entry { lease, number: list.made, state: State::Awaited, quiet: None, waker: None };
+        let key = list.entries.insert(entry);
+        drop(list);
         AwaitedAnswer { list: self.clone(), key }
     }
 
     pub fn count(&self) -> usize {
-        self.lock().len()
+        self.lock().entries.len()
     }
 
     /// Look at those that have not ended.
     pub fn each(&self, mut look: impl FnMut(&Lease)) {
-        for (_, entry) in self.lock().iter() {
+        for (_, entry) in &self.lock().entries {
             if !matches!(entry.state, State::Ended(_)) {
                 look(&entry.lease);
             }
@@ -102,12 +115,32 @@ impl OpenAnswers {
 
     /// End those that `judge` has an end for. What was ended, once each.
     pub fn end_those(&self, mut judge: impl FnMut(&Lease) -> Option<End>) -> Vec<(Lease, End)> {
+        self.end_entries(|entry| judge(&entry.lease))
+    }
+
+    /// End, as they are to end, the oldest of those that end so: as many as `share` makes of all of them.
+    pub fn end_oldest(&self, then: End, share: impl FnOnce(usize) -> usize) -> usize {
+        let mut numbers = Vec::new();
+        for (_, entry) in &self.lock().entries {
+            if entry.lease.then == then && !matches!(entry.state, State::Ended(_)) {
+                numbers.push(entry.number);
+            }
+        }
+        numbers.sort_unstable();
+        let count = share(numbers.len());
+        let Some(last) = count.checked_sub(1).and_then(|last| numbers.get(last)) else { return 0 };
+        let ends =
+            |entry: &Entry| (entry.lease.then == then && entry.number <= *last).then_some(then);
+        self.end_entries(ends).len()
+    }
+
+    fn end_entries(&self, mut judge: impl FnMut(&Entry) -> Option<End>) -> Vec<(Lease, End)> {
         let (mut ended, mut left) = (Vec::new(), Vec::new());
-        for (_, entry) in self.lock().iter_mut() {
+        for (_, entry) in &mut self.lock().entries {
             if matches!(entry.state, State::Ended(_)) {
                 continue;
             }
-            if let Some(end) = judge(&entry.lease) {
+            if let Some(end) = judge(entry) {
                 left.push((mem::replace(&mut entry.state, State::Ended(end)), entry.waker.take()));
                 ended.push((entry.lease, end));
             }
@@ -127,7 +160,7 @@ impl OpenAnswers {
     /// that said something since the last time is quiet from `now` on.
     pub fn comment(&self, now: Timestamp, is_overdue: impl Fn(Timestamp) -> bool) {
         let mut left = Vec::new();
-        for (_, entry) in self.lock().iter_mut() {
+        for (_, entry) in &mut self.lock().entries {
             let (Some(quiet), State::Coming(_)) = (&mut entry.quiet, &entry.state) else {
                 continue;
             };
@@ -140,7 +173,7 @@ impl OpenAnswers {
         left.into_iter().for_each(Waker::wake);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slab<Entry>> {
+    fn lock(&self) -> MutexGuard<'_, List> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -150,7 +183,7 @@ impl AwaitedAnswer {
     pub async fn ended(&self) {
         poll_fn(|context| {
             let mut list = self.list.lock();
-            match list.get_mut(self.key) {
+            match list.entries.get_mut(self.key) {
                 Some(Entry { state: State::Awaited | State::Coming(_), waker, .. }) => {
                     remember(waker, context);
                     Poll::Pending
@@ -163,7 +196,7 @@ impl AwaitedAnswer {
 
     /// The upstream answers with `body`, which may last until `until`.
     pub fn begin(self, body: UpstreamBody, until: Timestamp, then: End) -> OpenAnswer {
-        if let Some(entry) = self.list.lock().get_mut(self.key)
+        if let Some(entry) = self.list.lock().entries.get_mut(self.key)
             && matches!(entry.state, State::Awaited)
         {
             entry.lease = Lease { until, then, ..entry.lease };
@@ -176,7 +209,7 @@ impl AwaitedAnswer {
 impl OpenAnswer {
     /// It is a stream of events, which gets comments while it is quiet.
     pub fn with_comments(self) -> Self {
-        if let Some(entry) = self.0.list.lock().get_mut(self.0.key) {
+        if let Some(entry) = self.0.list.lock().entries.get_mut(self.0.key) {
             entry.quiet = Some(Quiet::default());
         }
         self
@@ -200,7 +233,7 @@ impl Quiet {
 
 impl Drop for AwaitedAnswer {
     fn drop(&mut self) {
-        let entry = self.list.lock().try_remove(self.key);
+        let entry = self.list.lock().entries.try_remove(self.key);
         // Without the lock, as above.
         drop(entry);
     }
@@ -215,7 +248,8 @@ impl HttpBody for OpenAnswer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let mut list = self.0.list.lock();
-        let Some(Entry { lease, state, quiet, waker }) = list.get_mut(self.0.key) else {
+        let Some(Entry { lease, state, quiet, waker, .. }) = list.entries.get_mut(self.0.key)
+        else {
             return Poll::Ready(Some(Err(BodyFault::Cut)));
         };
         match state {
@@ -244,14 +278,14 @@ impl HttpBody for OpenAnswer {
 
     /// Never of one that was cut: whoever asks would take it for whole.
     fn is_end_stream(&self) -> bool {
-        match self.0.list.lock().get(self.0.key) {
+        match self.0.list.lock().entries.get(self.0.key) {
             Some(Entry { state: State::Coming(body), .. }) => body.is_end_stream(),
             Some(_) | None => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.0.list.lock().get(self.0.key) {
+        match self.0.list.lock().entries.get(self.0.key) {
             Some(Entry { state: State::Coming(body), .. }) => body.size_hint(),
             Some(_) | None => SizeHint::default(),
         }

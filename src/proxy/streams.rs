@@ -12,6 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::grants::{GrantId, Revocations};
 use crate::proxy::Body;
 use crate::proxy::open_answers::{AwaitedAnswer, End, Lease, OpenAnswers};
+use crate::proxy::pressure::{Gauge, Pressure};
 use crate::proxy::upstream::UpstreamBody;
 use crate::token::VerifiedToken;
 use crate::wire;
@@ -34,6 +35,7 @@ pub struct Streams {
     revocations: Arc<Revocations>,
     clock: Clock,
     workers: Mutex<Vec<OpenAnswers>>,
+    pressure: Gauge,
     /// Told once we stop: how many seconds answers have from then on.
     finishing_within: OnceLock<u64>,
 }
@@ -67,7 +69,8 @@ pub struct Awaited {
 impl Streams {
     pub fn new(settings: StreamSettings, revocations: Arc<Revocations>, clock: Clock) -> Self {
         let (workers, finishing_within) = (Mutex::default(), OnceLock::new());
-        Self { settings, revocations, clock, workers, finishing_within }
+        let pressure = Gauge::default();
+        Self { settings, revocations, clock, workers, pressure, finishing_within }
     }
 
     /// For one more worker.
@@ -81,6 +84,11 @@ impl Streams {
     pub fn count(&self) -> usize {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.iter().map(OpenAnswers::count).sum()
+    }
+
+    /// How short of memory we are: to be told, and asked.
+    pub fn pressure(&self) -> &Gauge {
+        &self.pressure
     }
 
     /// We stop, and no answer lasts longer than `within`. Calls may go on until then; streams that only listen
@@ -97,6 +105,15 @@ impl Streams {
 }
 
 impl WorkerStreams {
+    /// Whether there is memory for the answer to `request`.
+    pub fn has_room_for<B>(&self, request: &Request<B>) -> bool {
+        match self.all.pressure.read() {
+            Pressure::None => true,
+            Pressure::Streams => !asks_to_listen(request),
+            Pressure::Requests => false,
+        }
+    }
+
     /// `request` is about to be sent, with `token`.
     pub fn await_answer<B>(&self, token: &VerifiedToken, request: &Request<B>) -> Awaited {
         let (grant, expires) = (token.facts().grant, token.facts().expires);
@@ -161,6 +178,11 @@ impl WorkerStreams {
         if let Some(within) = self.all.finishing_within.get() {
             self.say_farewell(*within);
         }
+        if self.all.pressure.read() == Pressure::Requests {
+            // Their clients open them anew, elsewhere or later: not all at the same moment.
+            let count = self.open.end_oldest(End::Clean, |all| all.div_ceil(SHED.into()));
+            tracing::debug!(count, "streams ended: memory is short");
+        }
         let ended = self.open.end_those(|lease| {
             if self.all.revocations.contains(GrantId::new(lease.grant)) {
                 return Some(End::Cut);
@@ -218,6 +240,8 @@ pub(super) fn is_open_event_stream(headers: &HeaderMap) -> bool {
 
 /// Seconds over which listening streams end when we stop, and by how much sooner than all else.
 const FAREWELL: u8 = 5;
+/// Which part of the listening streams ends each second while memory is short.
+const SHED: u8 = 10;
 pub(super) const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 
 #[cfg(test)]
@@ -295,6 +319,63 @@ mod tests {
         assert_eq!(before, [12; 10]);
         assert_eq!(after, [9, 6, 3, 0, 0]);
         drop(listening);
+    }
+
+    /// Fault 44 of the design.
+    #[tokio::test]
+    async fn the_oldest_streams_end_while_there_is_no_memory() {
+        let SetUp { grants, clock, .. } = SetUp::with_code(None).await;
+        let streams = worker(&grants, &Clock::Manual(clock));
+        let lease =
+            |then| Lease { grant: GRANT.bytes(), until: Timestamp::from_seconds(u64::MAX), then };
+        let call = streams.open.await_answer(lease(End::Cut));
+        let mut listening: Vec<_> =
+            (0..20).map(|_| streams.open.await_answer(lease(End::Clean))).collect();
+        // Its place is another one's now, who came last.
+        drop(listening.remove(0));
+        listening.push(streams.open.await_answer(lease(End::Clean)));
+        let ended = async |answer: &AwaitedAnswer| {
+            tokio::select! { biased; () = answer.ended() => true, () = async {} => false }
+        };
+
+        streams.sweep();
+        streams.all.pressure().set(Pressure::Streams);
+        streams.sweep();
+        assert!(!ended(&listening[0]).await);
+        streams.all.pressure().set(Pressure::Requests);
+        streams.sweep();
+
+        let mut those = Vec::new();
+        for (index, answer) in listening.iter().enumerate() {
+            if ended(answer).await {
+                those.push(index);
+            }
+        }
+        assert_eq!(those, [0, 1]);
+        for _ in 0..40 {
+            streams.sweep();
+        }
+        assert!(ended(&listening[19]).await);
+        assert!(!ended(&call).await, "a call goes on");
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_depends_on_the_pressure() {
+        let SetUp { grants, clock, .. } = SetUp::with_code(None).await;
+        let streams = worker(&grants, &Clock::Manual(clock));
+        for (pressure, listens, calls) in [
+            (Pressure::None, true, true),
+            (Pressure::Streams, false, true),
+            (Pressure::Requests, false, false),
+        ] {
+            streams.all.pressure().set(pressure);
+            let has_room = |method: Method| {
+                let mut request = Request::new(());
+                *request.method_mut() = method;
+                streams.has_room_for(&request)
+            };
+            assert_eq!((has_room(Method::GET), has_room(Method::POST)), (listens, calls));
+        }
     }
 
     /// A call that takes all the time there is does not take theirs.

@@ -24,7 +24,7 @@ impl Recorded {
     pub(super) fn start() -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&seen);
-        let settings = WorkerSettings { log: Dispatch::none(), deadlines: Deadlines::default() };
+        let settings = settings();
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let running = start(
             Listener::bind(ListenAddress { address: any_port, fallback: None }).unwrap(),
@@ -255,7 +255,7 @@ async fn a_panic_ends_its_own_connection_only() {
 #[tokio::test]
 async fn connections_are_dealt_to_the_workers_in_turn() {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let settings = WorkerSettings { log: Dispatch::none(), deadlines: Deadlines::default() };
+    let settings = settings();
     let workers = NonZeroUsize::new(3).unwrap();
     let listener = Listener::bind(ListenAddress { address: any_port, fallback: None }).unwrap();
     let running = start(listener, workers, &settings, || {
@@ -303,7 +303,7 @@ async fn who_waits_to_be_accepted_is_served_before_nobody_listens() {
     for _ in 0..5 {
         clients.push(TcpStream::connect(address).await.unwrap());
     }
-    let settings = WorkerSettings { log: Dispatch::none(), deadlines: Deadlines::default() };
+    let settings = settings();
     let (drain, mut stop) = Drain::new();
     let handler = || async |_, _| answer::plain(StatusCode::OK, "done").map(Into::into);
     let workers = Workers::start(NonZeroUsize::MIN, &settings, handler, &stop).unwrap();
@@ -312,7 +312,7 @@ async fn who_waits_to_be_accepted_is_served_before_nobody_listens() {
 
     let serving = async {
         stop.reached(drain::Stage::Finishing).await;
-        listen::accept(listener, workers, stop).await;
+        listen::accept(listener, Peers::default(), workers, stop).await;
         TcpStream::connect(address).await.unwrap_err();
         for client in &mut clients {
             client.write_all(post("/a", "", "").as_bytes()).await.unwrap();
@@ -326,4 +326,9 @@ async fn who_waits_to_be_accepted_is_served_before_nobody_listens() {
     };
 
     assert_eq!(tokio::join!(drain.drain(at_once), serving).0, Drained::Everything);
+}
+
+fn settings() -> WorkerSettings {
+    let (log, deadlines, peers) = (Dispatch::none(), Deadlines::default(), Peers::default());
+    WorkerSettings { log, deadlines, peers }
 }

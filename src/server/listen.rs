@@ -2,7 +2,8 @@
 //! the connections in turn.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{Instant, sleep};
 
 use crate::server::drain::{Stage, Stop};
+use crate::server::peers::{Crowded, Peers};
 use crate::server::workers::{Deal, Workers};
 
 /// Where to listen.
@@ -56,18 +58,18 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 }
 
 /// Accept connections and deal them out until the drain has come to `Stage::Finishing`.
-pub async fn accept(listener: TcpListener, workers: Workers, mut stop: Stop) {
-    let mut deal = workers.deal();
-    accept_until(&listener, &mut deal, stop.reached(Stage::Finishing)).await;
+pub async fn accept(listener: TcpListener, peers: Peers, workers: Workers, mut stop: Stop) {
+    let mut door = Door { peers, deal: workers.deal(), refused: Refused::default() };
+    accept_until(&listener, &mut door, stop.reached(Stage::Finishing)).await;
     // Closing the socket would reset them, and to their clients they stand already.
-    if let Err(error) = accept_what_waits(listener, &mut deal) {
+    if let Err(error) = accept_what_waits(listener, &mut door) {
         tracing::error!(fault = %error, whose_fault = "us", "can't accept connections, while stopping");
     }
 }
 
 async fn accept_until(
     listener: &TcpListener,
-    deal: &mut Deal,
+    door: &mut Door,
     finishing: impl Future<Output = ()>,
 ) {
     let mut faults = AcceptFaults::default();
@@ -80,8 +82,7 @@ async fn accept_until(
         };
         let pause = match accepted {
             Ok((stream, peer)) => {
-                let prepared = stream.into_std().and_then(prepare);
-                if let Err(error) = prepared.map(|stream| deal.hand_out(stream, peer.ip())) {
+                if let Err(error) = stream.into_std().and_then(|stream| door.let_in(stream, peer)) {
                     faults.note(&error);
                 }
                 continue;
@@ -95,12 +96,31 @@ async fn accept_until(
     }
 }
 
+/// From an accepted connection to the worker that gets it.
+struct Door {
+    peers: Peers,
+    deal: Deal,
+    refused: Refused,
+}
+
+impl Door {
+    /// Errors: the connection can't be used. One that may not be is closed, without a word: an answer would cost more
+    /// than the connection.
+    fn let_in(&mut self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        match self.peers.admit(peer.ip()) {
+            Ok(seat) => self.deal.hand_out(prepare(stream)?, peer.ip(), seat),
+            Err(Crowded) => self.refused.note(peer.ip(), self.peers.most()),
+        }
+        Ok(())
+    }
+}
+
 /// Ask the kernel itself: the runtime knows only of those that it has been told of.
-fn accept_what_waits(listener: TcpListener, deal: &mut Deal) -> io::Result<()> {
+fn accept_what_waits(listener: TcpListener, door: &mut Door) -> io::Result<()> {
     let listener = listener.into_std()?;
     for _ in 0..=BACKLOG {
         match listener.accept() {
-            Ok((stream, peer)) => deal.hand_out(prepare(stream)?, peer.ip()),
+            Ok((stream, peer)) => door.let_in(stream, peer)?,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if went_away(&error) => {}
             Err(error) => return Err(error),
@@ -154,6 +174,32 @@ impl AcceptFaults {
     }
 }
 
+/// Connections of addresses that have too many.
+#[derive(Debug, Default)]
+struct Refused {
+    logged: Option<Instant>,
+    /// Since then.
+    count: usize,
+}
+
+impl Refused {
+    fn note(&mut self, peer: IpAddr, most: Option<NonZeroUsize>) {
+        self.count += 1;
+        if self.logged.is_none_or(|last| last.elapsed() >= LOG_EACH) {
+            self.logged = Some(Instant::now());
+            tracing::warn!(
+                peer = %peer.to_canonical(),
+                most,
+                refused = self.count,
+                fix = "set trusted_proxies if that is your ingress, or raise limits.connections_per_address",
+                whose_fault = "client",
+                "connections closed: one address has too many"
+            );
+            self.count = 0;
+        }
+    }
+}
+
 /// Enough for every client to reconnect at once after a restart.
 const BACKLOG: u32 = 1024;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -202,6 +248,31 @@ mod tests {
         let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         assert_eq!(lines.lines().count(), 3, "{lines}");
         assert!(lines.contains("too many open files"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_are_too_many_are_counted_and_told_each_ten_seconds() {
+        let lines = Lines::default();
+        let sink = lines.clone();
+        let settings = LogSettings { format: LogFormat::Json, level: LogLevel::Info };
+        let _log = tracing::dispatcher::set_default(&log_to(&settings, move || sink.clone()));
+        let mut refused = Refused::default();
+
+        for _ in 0..25 {
+            refused.note("192.0.2.1".parse().unwrap(), NonZeroUsize::new(7));
+            sleep(Duration::from_secs(1)).await;
+        }
+
+        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let counts = lines.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(
+                (line["peer"].as_str(), line["most"].as_u64()),
+                (Some("192.0.2.1"), Some(7))
+            );
+            line["refused"].as_u64().unwrap()
+        });
+        assert_eq!(counts.collect::<Vec<_>>(), [1, 10, 10]);
     }
 
     #[test]

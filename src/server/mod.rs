@@ -3,12 +3,14 @@
 
 mod connection;
 mod deadline;
+pub mod descriptors;
 mod drain;
 mod entry;
 mod framing;
 mod http2;
 mod listen;
 mod observed;
+mod peers;
 mod refusal;
 mod workers;
 
@@ -25,6 +27,7 @@ use tracing::instrument::WithSubscriber as _;
 pub use deadline::Deadlines;
 pub use drain::{DrainSettings, Drained};
 pub use listen::{BindFault, ListenAddress};
+pub use peers::Peers;
 pub use workers::WorkerSettings;
 
 use crate::proxy::Response;
@@ -90,7 +93,7 @@ where
     let (drain, stop) = Drain::new();
     let workers =
         Workers::start(workers, settings, make_handler, &stop).map_err(StartFault::Worker)?;
-    let accepting = listen::accept(socket, workers, stop);
+    let accepting = listen::accept(socket, settings.peers.clone(), workers, stop);
     tokio::spawn(accepting.with_subscriber(settings.log.clone()));
     Ok(Running { address, drain })
 }

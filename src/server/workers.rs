@@ -15,6 +15,7 @@ use crate::proxy::Response;
 use crate::server::connection;
 use crate::server::deadline::Deadlines;
 use crate::server::drain::{Stage, Stop};
+use crate::server::peers::{Peers, Seat};
 use crate::wire::Request;
 
 /// The way to the worker threads. When it is dropped they finish what they have.
@@ -27,12 +28,15 @@ pub struct WorkerSettings {
     /// The log of this thread for all of its life.
     pub log: Dispatch,
     pub deadlines: Deadlines,
+    /// Who may connect.
+    pub peers: Peers,
 }
 
 #[derive(Debug)]
 struct Accepted {
     stream: TcpStream,
     peer: IpAddr,
+    seat: Seat,
 }
 
 impl Workers {
@@ -79,8 +83,8 @@ pub struct Deal {
 
 impl Deal {
     /// The queue has no limit of its own: what waits in it holds a file descriptor, and those have one.
-    pub fn hand_out(&mut self, stream: TcpStream, peer: IpAddr) {
-        let mut accepted = Accepted { stream, peer };
+    pub fn hand_out(&mut self, stream: TcpStream, peer: IpAddr, seat: Seat) {
+        let mut accepted = Accepted { stream, peer, seat };
         for _ in 0..self.workers.0.len() {
             self.turn = (self.turn + 1) % self.workers.0.len();
             let Some(worker) = self.workers.0.get(self.turn) else { return };
@@ -115,11 +119,14 @@ async fn serve<H, F>(
         tokio::select! {
             Some(ended) = connections.join_next() => note(&ended),
             accepted = incoming.recv() => match accepted {
-                Some(Accepted { stream, peer }) => {
+                Some(Accepted { stream, peer, seat }) => {
                     // Fails for want of memory or descriptors only: then this connection is closed.
                     if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
                         let (handler, stop) = (handler.clone(), stop.clone());
-                        connections.spawn(connection::serve(stream, peer, handler, deadlines, stop));
+                        connections.spawn(async move {
+                            let _seat = seat;
+                            connection::serve(stream, peer, handler, deadlines, stop).await;
+                        });
                     }
                 }
                 None => break,

@@ -1,6 +1,7 @@
 //! Logs. One line per step of a login and per refused request, as fields; no token, code or secret.
 
 pub mod escape;
+pub mod queue;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -79,8 +80,8 @@ pub fn causes(error: &dyn Error) -> String {
     text
 }
 
-/// Standard output or standard error. A stopped reader must not be able to break the process: errors are
-/// dropped.
+/// Standard output or standard error. A reader that has gone must not be able to break the process: errors are
+/// dropped. One that reads no more holds up who writes, unless a `Queue` stands before it.
 #[derive(Clone, Copy, Debug)]
 pub enum Standard {
     Output,

@@ -49,7 +49,8 @@ impl TrustedProxies {
         Caller::Unknown
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// `address` is canonical.
+    pub fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|range| range.contains(&address))
     }
 }

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use mcp_doorman::app::Surroundings;
+use mcp_doorman::app::memory::Memory;
 use mcp_doorman::chance::Chance;
 use mcp_doorman::clock::{Clock, ManualClock};
 use mcp_doorman::demo::{self, Demo, DemoFault, DemoSettings};
@@ -28,8 +29,9 @@ async fn start(listen: &str) -> Result<Demo, DemoFault> {
 async fn start_in(clock: Clock, listen: &str, upstream: Option<&str>) -> Result<Demo, DemoFault> {
     let upstream = upstream.map(|url| UpstreamUrl::parse(url).unwrap());
     let settings = DemoSettings { listen: listen.parse().unwrap(), upstream };
-    let (chance, log) = (Chance::system(), Dispatch::none());
-    demo::start(settings, Surroundings { clock, chance, log, internet: no_internet() }).await
+    let (chance, log, memory) = (Chance::system(), Dispatch::none(), Memory::default());
+    let internet = no_internet();
+    demo::start(settings, Surroundings { clock, chance, log, internet, memory }).await
 }
 
 async fn any_demo() -> Demo {

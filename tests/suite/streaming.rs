@@ -1,17 +1,13 @@
 //! Streams: events as they come, back-pressure of none, and ends that tell how they ended.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Version;
-use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 
 use crate::support::doorman::Doorman;
-use crate::support::exchange::{Answering, Door, Request};
+use crate::support::exchange::{Answering, Door, Request, Upload};
 use crate::support::fake_mcp_server::{FakeMcpServer, Flood};
 
 #[tokio::test]
@@ -393,18 +389,3 @@ async fn in_time(doorman: &Doorman, stream: &mut Answering) -> Bytes {
 const ENDLESS: usize = 64 * 1024 * 1024;
 /// Nearly all of it stands in the buffer of the socket that the sidecar reads, which the system lets grow.
 const AHEAD: usize = 48 * 1024 * 1024;
-
-/// A request body that the test gives out piece by piece.
-struct Upload(mpsc::UnboundedReceiver<Bytes>);
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
-    }
-}

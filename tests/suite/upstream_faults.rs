@@ -261,3 +261,31 @@ async fn a_request_is_framed_in_one_way() {
     assert_eq!(lengths, [vec!["5"], vec!["0"], vec![]]);
     assert!(received.contains("\r\n\r\n12345POST "), "{received}");
 }
+
+/// Threat F13. The name that a server is asked by is none that its clients can reach.
+#[tokio::test]
+async fn a_redirect_leads_within_the_resource() {
+    let to = |location: &str| {
+        format!("HTTP/1.1 307 To\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
+    };
+    for (location, is_own) in [
+        ("http://127.0.0.1:1/mcp/?again=1", false),
+        ("https://evil.example/mcp/", false),
+        ("/login?token=doorman-secret", false),
+        ("/mcp/?again=1", true),
+    ] {
+        let server = RawMcpServer::answering_once(to(location)).await;
+        let (doorman, token) = before(&server).await;
+
+        let answer = doorman.call(&token).await;
+
+        if is_own {
+            answer.assert_status(307);
+            assert_eq!(answer.header("location"), format!("{}/?again=1", doorman.resource()));
+        } else {
+            answer.assert_json_rpc_error(502);
+            assert!(doorman.log().text().contains("its Location leads out of the resource"));
+            assert!(!doorman.log().text().contains("doorman-secret"));
+        }
+    }
+}

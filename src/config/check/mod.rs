@@ -11,6 +11,7 @@ mod duration;
 mod identity;
 mod identity_headers;
 mod idp;
+mod limits;
 mod listen;
 mod machines;
 mod origins;
@@ -63,6 +64,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let state = state::check(raw.state, reading);
     let tokens = tokens::check(raw.tokens, reading);
     let streams = streams::check(raw.streams, reading);
+    let limits = limits::check(raw.limits, reading);
     let stop = stop::check(raw.stop, reading);
     let registration = registration::check(raw.registration, reading);
     let mut ids = Vec::new();
@@ -92,6 +94,7 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
         tokens,
         machines: machines?,
         streams: streams?,
+        limits: limits?,
         stop: stop?,
         registration: registration?,
         clients: clients?,

@@ -5,6 +5,7 @@ pub(super) mod client;
 pub(super) mod identity;
 pub(super) mod identity_headers;
 pub(super) mod idp;
+pub(super) mod limits;
 pub(super) mod log;
 pub(super) mod machines;
 pub(super) mod registration;
@@ -27,6 +28,7 @@ use crate::config::problem::{Reported, Spot};
 use crate::config::raw::client::{CLIENTS, RawClient};
 use crate::config::raw::identity_headers::RawIdentityHeaders;
 use crate::config::raw::idp::RawIdp;
+use crate::config::raw::limits::RawLimits;
 use crate::config::raw::log::RawLog;
 use crate::config::raw::machines::RawMachines;
 use crate::config::raw::registration::RawRegistration;
@@ -56,6 +58,7 @@ pub(super) struct RawConfig {
     pub state: Field<RawState>,
     pub tokens: RawTokens,
     pub streams: RawStreams,
+    pub limits: RawLimits,
     pub stop: RawStop,
     pub registration: RawRegistration,
     pub clients: Field<Vec<RawClient>>,
@@ -121,6 +124,7 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             streams::read,
             reading,
         ),
+        limits: root.stanza("limits", "How much one client may ask for.", limits::read, reading),
         stop: root.stanza("stop", "How the process ends when it is told to.", stop::read, reading),
         registration: root.stanza(
             "registration",

@@ -271,7 +271,7 @@ const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.exam
     service_accounts: [{ id: b, secret: { insecure_inline: 0123456789abcdef0123456789 } }]";
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 79] = [
+const FOR_CHECK_ONLY: [&str; 81] = [
     "access_groups_without_claim",
     "admin_socket_is_a_directory",
     "admin_socket_relative",
@@ -307,6 +307,8 @@ const FOR_CHECK_ONLY: [&str; 79] = [
     "issuer_and_resources_at_once",
     "issuer_not_https",
     "issuer_with_a_query",
+    "limits_request_body",
+    "limits_request_body_too_small",
     "listen_same_port",
     "listen_without_port",
     "machines",

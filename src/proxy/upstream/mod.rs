@@ -1,6 +1,7 @@
 //! The one door to the MCP server: each worker has its own, with its own connections.
 
 mod http1;
+mod intake;
 mod pool;
 mod socket;
 
@@ -11,19 +12,23 @@ use std::time::Duration;
 
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::net::{TcpStream, UnixStream};
+use rustix::io::Errno;
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
 use crate::policy::{Admitted, Resource, UpstreamServer};
 use crate::proxy::headers::{self, IdentityHeaders};
 use crate::proxy::odd_answers::OddAnswers;
+use crate::proxy::redirects::LeadsAway;
 use crate::proxy::sessions::NotGivenOut;
 use crate::proxy::streams::WorkerStreams;
 use crate::wire::UpstreamKind;
 
 use http1::request_head::RequestHead;
 use http1::upload::{Coding, Upload};
+use intake::{Intake, TooLarge};
 use pool::Pool;
 use socket::{Scratch, Socket, Stream};
 
@@ -36,6 +41,8 @@ pub struct Upstream {
     pools: Mutex<Vec<(Arc<UpstreamServer>, Pool)>>,
     scratch: Scratch,
     deadlines: Deadlines,
+    /// Bytes of a request's body.
+    longest_body: u64,
     pub(super) odd_answers: Arc<OddAnswers>,
     pub(super) streams: WorkerStreams,
 }
@@ -46,8 +53,11 @@ pub struct Deadlines {
     pub connect: Duration,
     /// From our last byte to the head of the answer, and for the upstream to take more of the request.
     pub first_byte: Duration,
-    /// For the client to send more of the request.
+    /// For the client to send more of the request. So long we wait in all, too, and then only for who sends on
+    /// average `slowest_upload`.
     pub upload: Duration,
+    /// Bytes of a body in a second of waiting for it.
+    pub slowest_upload: u64,
 }
 
 /// Why there is no answer from the upstream.
@@ -57,17 +67,39 @@ pub enum UpstreamFault {
     Target,
     #[error("can't connect: {0}")]
     Connect(io::Error),
+    /// For want of something that we have, or our machine.
+    #[error("can't connect for want of room: {0}")]
+    NoRoom(io::Error),
     #[error("no answer within {} s", .0.as_secs())]
     Slow(Duration),
     #[error("nothing of the request's body came for {} s", .0.as_secs())]
     Stalled(Duration),
+    #[error("the request's body came too slowly, at less than {0} bytes in a second")]
+    Trickling(u64),
     /// The client's own body broke off or was malformed while it was being passed on.
     #[error("the request's body broke off: {0}")]
     RequestBody(String),
+    #[error("the request's body is too large: {0}")]
+    TooLarge(#[from] TooLarge),
     #[error("no whole answer: {0}")]
     Garbled(#[from] Garbled),
     #[error("no whole answer: {0}")]
     Session(#[from] NotGivenOut),
+    #[error("no answer that can be passed on: {0}")]
+    Redirect(#[from] LeadsAway),
+}
+
+impl UpstreamFault {
+    /// Of what was tried before there was a connection.
+    fn of_connect(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            // Files, of ours and of the machine; ports; memory.
+            Some(
+                Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS | Errno::NOMEM,
+            ) => Self::NoRoom(error),
+            Some(_) | None => Self::Connect(error),
+        }
+    }
 }
 
 impl Default for Deadlines {
@@ -76,15 +108,18 @@ impl Default for Deadlines {
             connect: Duration::from_secs(3),
             first_byte: Duration::from_mins(1),
             upload: Duration::from_secs(30),
+            slowest_upload: 1024,
         }
     }
 }
 
 impl Upstream {
-    /// `odd_answers` is what all workers have told, `streams` what this one has under way.
-    pub fn new(odd_answers: Arc<OddAnswers>, streams: WorkerStreams) -> Self {
+    /// `odd_answers` is what all workers have told, `streams` what this one has under way, `longest_body` the most
+    /// bytes that a request's body may have.
+    pub fn new(odd_answers: Arc<OddAnswers>, streams: WorkerStreams, longest_body: u64) -> Self {
         let (pools, scratch) = (Mutex::default(), Scratch::default());
-        Self { pools, scratch, deadlines: Deadlines::default(), odd_answers, streams }
+        let deadlines = Deadlines::default();
+        Self { pools, scratch, deadlines, longest_body, odd_answers, streams }
     }
 
     /// Send `request`, which came from `peer`, to the upstream of the resource that `permit` is for, whatever
@@ -99,6 +134,7 @@ impl Upstream {
         peer: IpAddr,
     ) -> Result<Response<UpstreamBody>, UpstreamFault> {
         let (head, body) = request.into_parts();
+        let intake = Intake::begin(body.size_hint().exact(), self.longest_body)?;
         let resource = permit.resource();
         let target = match &at {
             Some(at) => [at.as_str(), "", "", ""],
@@ -116,11 +152,13 @@ impl Upstream {
         drop((head.headers, head.uri, head.extensions, permit));
         let pool = self.pool(&server);
         let connect = async || {
-            let stream =
-                connect(&server, self.deadlines.connect).await.map_err(UpstreamFault::Connect)?;
+            let stream = connect(&server, self.deadlines.connect)
+                .await
+                .map_err(UpstreamFault::of_connect)?;
             Ok(Socket::new(stream, self.scratch.clone()))
         };
-        http1::exchange(&pool, connect, Upload::new(text, body), &method, self.deadlines).await
+        http1::exchange(&pool, connect, Upload::new(text, body, intake), &method, self.deadlines)
+            .await
     }
 
     /// Each second, end answers that may not go on and close connections that nobody uses.
@@ -184,9 +222,19 @@ async fn connect(server: &UpstreamServer, within: Duration) -> io::Result<Stream
 }
 
 async fn connect_tcp(authority: &str) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(authority).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    let mut first_fault = None;
+    for address in lookup_host(authority).await? {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            // The first address is the best, and its fault says most: behind 127.0.0.1 `localhost` may be a ::1 that
+            // this machine does not have.
+            Err(error) => first_fault = first_fault.or(Some(error)),
+        }
+    }
+    Err(first_fault.unwrap_or_else(|| io::Error::other("its name has no address")))
 }
 
 /// What is ended here was ended within this before; learning it from another replica takes as long again.
@@ -209,6 +257,21 @@ mod tests {
             Scopes::default(),
         );
         target(&judged.parse().unwrap(), &resource).map(|parts| parts.concat())
+    }
+
+    /// Faults 46 and 47 of the design.
+    #[test]
+    fn want_of_room_is_not_the_upstreams_fault() {
+        let of = |errno: Errno| UpstreamFault::of_connect(errno.into());
+
+        for ours in [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM] {
+            assert!(matches!(of(ours), UpstreamFault::NoRoom(_)), "{ours}");
+        }
+        for theirs in [Errno::CONNREFUSED, Errno::TIMEDOUT, Errno::NOENT, Errno::AGAIN] {
+            assert!(matches!(of(theirs), UpstreamFault::Connect(_)), "{theirs}");
+        }
+        let late = io::Error::from(io::ErrorKind::TimedOut);
+        assert!(matches!(UpstreamFault::of_connect(late), UpstreamFault::Connect(_)));
     }
 
     #[test]

@@ -7,13 +7,17 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
+use mcp_doorman::app::memory::Memory;
 use mcp_doorman::app::{self, Running, StartFault, Surroundings};
 use mcp_doorman::authorization_server::RegistrationSettings;
 use mcp_doorman::authorization_server::clients::declared::{DeclaredClient, ServiceAccount};
 use mcp_doorman::authorization_server::clients::document::{DocumentSettings, Support};
 use mcp_doorman::chance::Chance;
 use mcp_doorman::clock::{Clock, ManualClock, Timestamp};
-use mcp_doorman::config::{self, Config, Environment, IssuedBy, MachineSettings, ResourceSettings};
+use mcp_doorman::config::{
+    self, Config, ConnectionLimit, Environment, IssuedBy, LimitSettings, MachineSettings,
+    ResourceSettings,
+};
 use mcp_doorman::grants::Lifetimes;
 use mcp_doorman::idp::profile::IdentitySource;
 use mcp_doorman::idp::{AccessTokenProfile, ClientAuthentication, IdpSettings};
@@ -101,6 +105,8 @@ pub struct Builder {
     idp_keys: Option<String>,
     announced: Vec<(&'static str, Value)>,
     audiences: Vec<(&'static str, &'static str, Vec<String>)>,
+    limits: LimitSettings,
+    memory: Memory,
 }
 
 /// A client with a code in its hand.
@@ -173,6 +179,11 @@ impl Doorman {
             idp_keys: None,
             announced: Vec::new(),
             audiences: Vec::new(),
+            memory: Memory::default(),
+            limits: LimitSettings {
+                request_body: 4 * 1024 * 1024,
+                connections: ConnectionLimit::Half,
+            },
         }
     }
 
@@ -591,6 +602,17 @@ impl Builder {
     }
 
     /// Behind an ingress that says in `X-Forwarded-For` who calls.
+    pub fn limits(mut self, change: impl FnOnce(&mut LimitSettings)) -> Self {
+        change(&mut self.limits);
+        self
+    }
+
+    /// Whose memory is as the files in `folder` say, which are those of a control group.
+    pub fn memory(mut self, folder: &Path) -> Self {
+        self.memory = Memory::told_in(folder, "0::/");
+        self
+    }
+
     pub fn behind_a_proxy(mut self) -> Self {
         self.trusted_proxies = TrustedProxies::new(vec!["127.0.0.0/8".parse().unwrap()]);
         self
@@ -649,6 +671,7 @@ impl Builder {
             chance: Chance::system(),
             log: dispatch,
             internet: self.internet.clone(),
+            memory: self.memory.clone(),
         };
         let running =
             Box::pin(app::start(config.as_ref().clone(), surroundings.clone())).await.unwrap();
@@ -686,6 +709,7 @@ impl Builder {
             issued_by: self.issued_by,
             tokens: self.lifetimes,
             machines: self.machines.clone(),
+            limits: self.limits,
             stop: DrainSettings::default(),
             streams: StreamSettings {
                 listening_grace: MINUTE,

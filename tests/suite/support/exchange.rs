@@ -1,11 +1,15 @@
 //! One request and its answer, kept whole, so that a failed assertion shows all of it.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
+use http_body::Frame;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -13,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use url::{Url, form_urlencoded};
 
@@ -40,6 +45,10 @@ pub struct Request {
     headers: Vec<(String, String)>,
     body: Bytes,
 }
+
+/// The body of a request that a test gives out piece by piece. How long it is, it does not say.
+#[derive(Debug)]
+pub struct Upload(pub mpsc::UnboundedReceiver<Bytes>);
 
 /// A request with its whole answer.
 #[derive(Clone, Debug)]
@@ -240,6 +249,18 @@ impl Request {
             builder = builder.header(name, value);
         }
         builder.body(make_body(self.body)).unwrap()
+    }
+}
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
     }
 }
 

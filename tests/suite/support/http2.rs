@@ -26,6 +26,8 @@ pub struct Shared {
 impl Shared {
     pub async fn through(door: Door) -> Self {
         let stream = soon("a connection", TcpStream::connect(door.address)).await.unwrap();
+        // What it writes in two pieces must not wait for a word about the first.
+        stream.set_nodelay(true).unwrap();
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection).abort_handle();
@@ -39,8 +41,17 @@ impl Shared {
 
     /// Send `request` and return as soon as the head of the answer is there. Dropping it resets its stream.
     pub async fn open(&self, request: Request) -> Answering {
+        self.open_with(request, |body| Full::new(body).boxed()).await
+    }
+
+    /// `open` with the body that `make_body` makes of the request's own.
+    pub async fn open_with(
+        &self,
+        request: Request,
+        make_body: impl FnOnce(Bytes) -> BoxBody<Bytes, Infallible>,
+    ) -> Answering {
         let shown = request.to_string();
-        let mut sent = request.into_http(&self.door.authority, |body| Full::new(body).boxed());
+        let mut sent = request.into_http(&self.door.authority, make_body);
         let host = sent.headers_mut().remove(HOST).unwrap();
         let target = format!("https://{}{}", host.to_str().unwrap(), sent.uri());
         *sent.uri_mut() = target.parse::<Uri>().unwrap();

@@ -14,6 +14,7 @@ pub mod http2;
 pub mod idp_quirks;
 pub mod introspection;
 pub mod log;
+pub mod program;
 pub mod raw_mcp_server;
 pub mod tls_authority;
 

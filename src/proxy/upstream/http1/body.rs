@@ -75,6 +75,9 @@ impl Connection {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(UploadFault::Client(fault))) => return Err(BrokenBody::Request(fault)),
+            Poll::Ready(Err(UploadFault::TooLarge(fault))) => {
+                return Err(BrokenBody::Request(fault.to_string()));
+            }
             // It wants no more of the request. What it says may still be whole.
             Poll::Ready(Err(UploadFault::Upstream(_))) => self.reuse = Reuse::No,
         }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use crate::proxy::upstream::intake::{Intake, TooLarge};
 use crate::proxy::upstream::socket::{Outbox, Socket};
 
 /// What is yet to be sent of a request. Trailers are left behind.
@@ -17,6 +18,7 @@ pub struct Upload {
     /// `None` once all of it is in `outbox`.
     body: Option<Incoming>,
     coding: Coding,
+    intake: Intake,
     has_moved: bool,
 }
 
@@ -33,6 +35,8 @@ pub enum UploadFault {
     /// The body broke off or was malformed.
     #[error("the request's body broke off: {0}")]
     Client(String),
+    #[error("the request's body is too large: {0}")]
+    TooLarge(#[from] TooLarge),
     #[error("the upstream took no more: {0}")]
     Upstream(#[from] io::Error),
 }
@@ -44,10 +48,10 @@ impl Coding {
 }
 
 impl Upload {
-    pub fn new(head: Vec<u8>, body: Incoming) -> Self {
+    pub fn new(head: Vec<u8>, body: Incoming, intake: Intake) -> Self {
         let coding = Coding::of(&body);
         let body = Some(body).filter(|body| !body.is_end_stream());
-        Self { outbox: Outbox::new(head), body, coding, has_moved: false }
+        Self { outbox: Outbox::new(head), body, coding, intake, has_moved: false }
     }
 
     /// Ready when there is something of the body to send, or it has none.
@@ -71,6 +75,10 @@ impl Upload {
             }
             ready!(self.poll_load(context))?;
         }
+    }
+
+    pub fn intake(&mut self) -> &mut Intake {
+        &mut self.intake
     }
 
     /// Whether it waits for the client, and not for the upstream to take more.
@@ -117,6 +125,7 @@ impl Upload {
     }
 
     fn add(&mut self, data: Bytes) -> Result<(), UploadFault> {
+        self.intake.add(data.len())?;
         match &mut self.coding {
             Coding::Length(left) => {
                 *left = left.checked_sub(data.len() as u64).ok_or_else(|| not_as_long("longer"))?;
@@ -157,7 +166,8 @@ mod tests {
 
     fn fresh(head: Vec<u8>) -> Upload {
         let outbox = Outbox::new(head);
-        Upload { outbox, body: None, coding: Coding::Length(0), has_moved: false }
+        let intake = Intake::begin(Some(0), 0).unwrap();
+        Upload { outbox, body: None, coding: Coding::Length(0), intake, has_moved: false }
     }
 
     /// TLS takes more than the network does. What it holds back leaves only if it is pushed.

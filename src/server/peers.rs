@@ -1,0 +1,114 @@
+//! How many connections each address has open, so that one of them does not take all that there can be.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::budget::Block;
+use crate::wire::TrustedProxies;
+
+/// Who may connect. Clones share what is counted.
+#[derive(Clone, Debug, Default)]
+pub struct Peers {
+    /// `None`: nothing is counted.
+    most: Option<NonZeroUsize>,
+    proxies: TrustedProxies,
+    /// No more than there are connections, which have their limit.
+    open: Arc<Mutex<HashMap<Block, usize>>>,
+}
+
+/// One connection is open. Dropped with it.
+#[derive(Debug)]
+pub struct Seat(Option<(Peers, Block)>);
+
+/// The address has all that it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crowded;
+
+impl Peers {
+    /// At most `most` from each address, but for those of `proxies`, behind which everybody is, and our own pod's.
+    pub fn new(most: Option<NonZeroUsize>, proxies: TrustedProxies) -> Self {
+        Self { most, proxies, open: Arc::default() }
+    }
+
+    pub fn most(&self) -> Option<NonZeroUsize> {
+        self.most
+    }
+
+    /// One more from `peer`.
+    pub fn admit(&self, peer: IpAddr) -> Result<Seat, Crowded> {
+        let peer = peer.to_canonical();
+        let Some(most) = self.most else { return Ok(Seat(None)) };
+        if peer.is_loopback() || self.proxies.trusts(peer) {
+            return Ok(Seat(None));
+        }
+        let block = Block::of(peer);
+        let mut open = self.lock();
+        let count = open.entry(block).or_default();
+        if *count >= most.get() {
+            return Err(Crowded);
+        }
+        *count += 1;
+        drop(open);
+        Ok(Seat(Some((self.clone(), block))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Block, usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Some((peers, block)) = &self.0 else { return };
+        if let Entry::Occupied(mut count) = peers.lock().entry(*block) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers(most: usize) -> Peers {
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        Peers::new(NonZeroUsize::new(most), proxies)
+    }
+
+    /// Threat F6 of the design.
+    #[test]
+    fn one_address_has_no_more_than_its_share() {
+        let peers = peers(2);
+        let admit = |address: &str| peers.admit(address.parse().unwrap());
+
+        let mut seats = vec![admit("192.0.2.1").unwrap(), admit("::ffff:192.0.2.1").unwrap()];
+
+        assert!(admit("192.0.2.1").is_err());
+        seats.push(admit("192.0.2.2").unwrap());
+        seats.push(admit("2001:db8::1").unwrap());
+        seats.push(admit("2001:db8::2").unwrap());
+        assert!(admit("2001:db8::3").is_err(), "the same /64");
+        seats.push(admit("2001:db8:0:1::1").unwrap());
+        seats.remove(0);
+        seats.push(admit("192.0.2.1").unwrap());
+        assert!(admit("192.0.2.1").is_err());
+        drop(seats);
+        assert!(peers.lock().is_empty(), "who has gone is not remembered");
+    }
+
+    #[test]
+    fn proxies_and_the_own_pod_are_not_counted() {
+        let peers = peers(1);
+        for address in ["10.1.2.3", "::ffff:10.1.2.3", "127.0.0.1", "::1"] {
+            let seats: Vec<_> = (0..5).map(|_| peers.admit(address.parse().unwrap())).collect();
+            assert!(seats.iter().all(Result::is_ok), "{address}");
+        }
+        assert!(peers.lock().is_empty());
+    }
+}
