@@ -195,7 +195,7 @@ mod tests {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
         let dropped: u64 = about.iter().map(|line| line["dropped"].as_u64().unwrap()).sum();
-        assert_eq!(dropped as usize + kept.len(), 10, "{told:?}");
+        assert_eq!(dropped + kept.len() as u64, 10, "{told:?}");
         assert_eq!(about[0]["level"], "WARN");
     }
 
