@@ -173,6 +173,7 @@ fn resource(
         upstream,
         upstream_tls,
         upstream_headers,
+        upstream_deadlines,
         access,
         scopes,
         audience,
@@ -184,7 +185,11 @@ fn resource(
     let server = UpstreamServer::over_tls(upstream.clone(), upstream_tls.as_ref(), system)
         .map_err(NoConnection::from)?;
     let mut resource = Resource::new(url, name, upstream, access, accounts, scopes);
-    resource.upstream = Arc::new(UpstreamServer { headers: upstream_headers, ..server });
+    resource.upstream = Arc::new(UpstreamServer {
+        headers: upstream_headers,
+        deadlines: upstream_deadlines,
+        ..server
+    });
     if let Some(name) = audience {
         resource.audience.name = name;
     }

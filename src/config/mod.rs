@@ -28,7 +28,7 @@ use crate::config::stanza::{Reading, Stanza};
 use crate::grants::Lifetimes;
 use crate::idp::IdpSettings;
 use crate::oauth::{PublicUrl, Scopes};
-use crate::policy::Access;
+use crate::policy::{Access, UpstreamDeadlines};
 use crate::proxy::{IdentityHeaders, StreamSettings};
 use crate::seal::KeyMaterial;
 use crate::server::{DrainSettings, ListenAddress};
@@ -89,6 +89,7 @@ pub struct ResourceSettings {
     pub upstream_tls: Option<ServerTls>,
     /// Sent with each request; the values are marked sensitive.
     pub upstream_headers: Vec<(HeaderName, HeaderValue)>,
+    pub upstream_deadlines: UpstreamDeadlines,
     pub access: Access,
     /// What a token for this resource must hold; may be empty.
     pub scopes: Scopes,

@@ -1,5 +1,7 @@
 //! The MCP server behind a resource: where it is, and what it takes to get in.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue};
 
 use crate::tls::{ClientConfig, Connector, ServerTls, TlsFault};
@@ -14,12 +16,28 @@ pub struct UpstreamServer {
     /// What it wants from us with each request, whatever the client sent under these names. Secret: each is
     /// marked sensitive.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub deadlines: UpstreamDeadlines,
+}
+
+/// How long it may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamDeadlines {
+    /// For a connection, TLS included.
+    pub connect: Duration,
+    /// From our last byte to the head of the answer, and for the upstream to take more of the request.
+    pub first_byte: Duration,
+}
+
+impl Default for UpstreamDeadlines {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(3), first_byte: Duration::from_mins(1) }
+    }
 }
 
 impl UpstreamServer {
     /// One that wants nothing.
     pub fn at(url: UpstreamUrl) -> Self {
-        Self { url, tls: None, headers: Vec::new() }
+        Self { url, tls: None, headers: Vec::new(), deadlines: UpstreamDeadlines::default() }
     }
 
     /// One at which TLS is spoken, if `tls` says how. `system` trusts the system's authorities.

@@ -66,6 +66,7 @@ fn resource(
     urls.push(url.clone());
     let upstream = upstream::check(raw.upstream, raw.upstream_tls, reading);
     let upstream_headers = upstream::headers(raw.upstream_headers, identity, reading);
+    let upstream_deadlines = upstream::deadlines(raw.upstream_deadlines, reading);
     let name = raw.name.optional();
     let access = access::check(raw.access, reading);
     let scopes = match raw.scopes.optional() {
@@ -80,6 +81,7 @@ fn resource(
         upstream,
         upstream_tls,
         upstream_headers: upstream_headers?,
+        upstream_deadlines: upstream_deadlines?,
         name: name?.map(|typed| typed.value),
         access: access?,
         scopes: scopes?,

@@ -8,7 +8,8 @@ use crate::config::problem::{Reported, Spot};
 use crate::config::raw::access::{ACCESS, RawAccess};
 use crate::config::raw::client::AT_LEAST_ONE;
 use crate::config::raw::upstream::{
-    RawUpstreamHeader, RawUpstreamTls, UPSTREAM_HEADERS, UPSTREAM_TLS,
+    RawUpstreamDeadlines, RawUpstreamHeader, RawUpstreamTls, UPSTREAM_DEADLINES, UPSTREAM_HEADERS,
+    UPSTREAM_TLS,
 };
 use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
@@ -20,6 +21,7 @@ pub(in crate::config) struct RawResource {
     pub upstream: Required<String>,
     pub upstream_tls: Field<Box<RawUpstreamTls>>,
     pub upstream_headers: Field<Vec<RawUpstreamHeader>>,
+    pub upstream_deadlines: Field<RawUpstreamDeadlines>,
     pub name: Field<String>,
     pub access: Required<RawAccess>,
     pub scopes: Field<Vec<Typed<String>>>,
@@ -62,6 +64,12 @@ fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawResource {
             "upstream_headers",
             "Headers that the server wants with each request, as an API key of its own. Callers can't set them.",
             UPSTREAM_HEADERS.by_default(|| json!([])),
+            reading,
+        ),
+        upstream_deadlines: stanza.ask(
+            "upstream_deadlines",
+            "How long the server may take, before we give up.",
+            UPSTREAM_DEADLINES,
             reading,
         ),
         name: stanza.ask(

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
-use crate::policy::{Admitted, Resource, UpstreamServer};
+use crate::policy::{Admitted, Resource, UpstreamDeadlines, UpstreamServer};
 use crate::proxy::headers::{self, IdentityHeaders};
 use crate::proxy::odd_answers::OddAnswers;
 use crate::proxy::sessions::NotGivenOut;
@@ -35,7 +35,6 @@ pub use http1::body::{Body as UpstreamBody, BrokenBody};
 pub struct Upstream {
     pools: Mutex<Vec<(Arc<UpstreamServer>, Pool)>>,
     scratch: Scratch,
-    deadlines: Deadlines,
     pub(super) odd_answers: Arc<OddAnswers>,
     pub(super) streams: WorkerStreams,
 }
@@ -70,13 +69,10 @@ pub enum UpstreamFault {
     Session(#[from] NotGivenOut),
 }
 
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(3),
-            first_byte: Duration::from_mins(1),
-            upload: Duration::from_secs(30),
-        }
+impl Deadlines {
+    fn of(server: &UpstreamServer) -> Self {
+        let UpstreamDeadlines { connect, first_byte } = server.deadlines;
+        Self { connect, first_byte, upload: UPLOAD }
     }
 }
 
@@ -84,7 +80,7 @@ impl Upstream {
     /// `odd_answers` is what all workers have told, `streams` what this one has under way.
     pub fn new(odd_answers: Arc<OddAnswers>, streams: WorkerStreams) -> Self {
         let (pools, scratch) = (Mutex::default(), Scratch::default());
-        Self { pools, scratch, deadlines: Deadlines::default(), odd_answers, streams }
+        Self { pools, scratch, odd_answers, streams }
     }
 
     /// Send `request`, which came from `peer`, to the upstream of the resource that `permit` is for, whatever
@@ -116,11 +112,11 @@ impl Upstream {
         drop((head.headers, head.uri, head.extensions, permit));
         let pool = self.pool(&server);
         let connect = async {
-            let stream =
-                connect(&server, self.deadlines.connect).await.map_err(UpstreamFault::Connect)?;
+            let stream = connect(&server).await.map_err(UpstreamFault::Connect)?;
             Ok(Socket::new(stream, self.scratch.clone()))
         };
-        http1::exchange(&pool, connect, Upload::new(text, body), &method, self.deadlines).await
+        let deadlines = Deadlines::of(&server);
+        http1::exchange(&pool, connect, Upload::new(text, body), &method, deadlines).await
     }
 
     /// Each second, end answers that may not go on and close connections that nobody uses.
@@ -165,11 +161,11 @@ pub(super) fn target<'a>(judged: &'a Uri, resource: &'a Resource) -> Option<[&'a
 
 /// Does `server` accept a connection now, and show a certificate that is good if it is to? For readiness.
 pub async fn accepts(server: &UpstreamServer) -> io::Result<()> {
-    connect(server, Deadlines::default().connect).await.map(drop)
+    connect(server).await.map(drop)
 }
 
-async fn connect(server: &UpstreamServer, within: Duration) -> io::Result<Stream> {
-    timeout(within, async {
+async fn connect(server: &UpstreamServer) -> io::Result<Stream> {
+    timeout(server.deadlines.connect, async {
         let authority = server.url.authority.as_str();
         Ok(match (&server.url.kind, &server.tls) {
             (UpstreamKind::Http, _) => Stream::Tcp(connect_tcp(authority).await?),
@@ -189,6 +185,8 @@ async fn connect_tcp(authority: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// For the client to send more of the request.
+const UPLOAD: Duration = Duration::from_secs(30);
 /// What is ended here was ended within this before; learning it from another replica takes as long again.
 const PAUSE: Duration = Duration::from_secs(1);
 
