@@ -35,7 +35,7 @@ use crate::server::{DrainSettings, ListenAddress};
 use crate::store::StateSettings;
 use crate::telemetry::LogSettings;
 use crate::tls::ServerTls;
-use crate::wire::{TrustedProxies, UpstreamUrl};
+use crate::wire::{TrustedProxies, UpstreamProtocol, UpstreamUrl};
 
 pub use crate::token::MachineSettings;
 pub use environment::Environment;
@@ -85,6 +85,7 @@ pub struct ResourceSettings {
     /// Shown to people on the consent page.
     pub name: Option<String>,
     pub upstream: UpstreamUrl,
+    pub upstream_protocol: UpstreamProtocol,
     /// Given if the upstream is `https://`.
     pub upstream_tls: Option<ServerTls>,
     /// Sent with each request; the values are marked sensitive.

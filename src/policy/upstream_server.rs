@@ -5,12 +5,13 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use crate::tls::{ClientConfig, Connector, ServerTls, TlsFault};
-use crate::wire::UpstreamUrl;
+use crate::wire::{UpstreamProtocol, UpstreamUrl};
 
 /// One MCP server, as one resource reaches it.
 #[derive(Debug)]
 pub struct UpstreamServer {
     pub url: UpstreamUrl,
+    pub protocol: UpstreamProtocol,
     /// Without it nobody connects to an `https://` one.
     pub tls: Option<Connector>,
     /// What it wants from us with each request, whatever the client sent under these names. Secret: each is
@@ -35,18 +36,25 @@ impl Default for UpstreamDeadlines {
 }
 
 impl UpstreamServer {
-    /// One that wants nothing.
+    /// One that wants nothing, and speaks HTTP/1.
     pub fn at(url: UpstreamUrl) -> Self {
-        Self { url, tls: None, headers: Vec::new(), deadlines: UpstreamDeadlines::default() }
+        Self {
+            url,
+            protocol: UpstreamProtocol::default(),
+            tls: None,
+            headers: Vec::new(),
+            deadlines: UpstreamDeadlines::default(),
+        }
     }
 
-    /// One at which TLS is spoken, if `tls` says how. `system` trusts the system's authorities.
+    /// One at which `protocol` is spoken, over TLS if `tls` says how. `system` trusts the system's authorities.
     pub fn over_tls(
         url: UpstreamUrl,
+        protocol: UpstreamProtocol,
         tls: Option<&ServerTls>,
         system: &ClientConfig,
     ) -> Result<Self, TlsFault> {
-        let tls = tls.map(|tls| Connector::new(tls, system)).transpose()?;
-        Ok(Self { tls, ..Self::at(url) })
+        let tls = tls.map(|tls| Connector::new(tls, protocol, system)).transpose()?;
+        Ok(Self { protocol, tls, ..Self::at(url) })
     }
 }

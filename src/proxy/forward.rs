@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use http::header::RETRY_AFTER;
 use http::uri::PathAndQuery;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use crate::policy::{Admitted, Resource};
 use crate::proxy::headers::{self, IdentityHeaders};
@@ -120,8 +121,11 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
         UpstreamFault::Connect(_) => {
             (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "the MCP server can't be reached")
         }
-        UpstreamFault::Garbled(_) | UpstreamFault::Session(_) => {
+        UpstreamFault::Garbled(_) | UpstreamFault::NoAnswer(_) | UpstreamFault::Session(_) => {
             (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "the MCP server gave no whole answer")
+        }
+        UpstreamFault::Full => {
+            (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "the MCP server takes no more calls now")
         }
         UpstreamFault::Slow(_) => (
             StatusCode::GATEWAY_TIMEOUT,
@@ -150,7 +154,11 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
         whose_fault = whose(fault),
         "request not answered",
     );
-    answer::json_rpc_error(status, code, text).map(Into::into)
+    let mut response = answer::json_rpc_error(status, code, text);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    response.map(Into::into)
 }
 
 const fn whose(fault: &UpstreamFault) -> &'static str {
@@ -160,7 +168,9 @@ const fn whose(fault: &UpstreamFault) -> &'static str {
         }
         UpstreamFault::Connect(_)
         | UpstreamFault::Slow(_)
+        | UpstreamFault::Full
         | UpstreamFault::Garbled(_)
+        | UpstreamFault::NoAnswer(_)
         | UpstreamFault::Session(_) => "upstream",
     }
 }

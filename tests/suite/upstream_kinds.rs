@@ -47,14 +47,16 @@ fn reaching_socket(server: FakeMcpServer, socket: &Path) -> Builder {
 }
 
 /// What is the same whatever the bytes go over.
-async fn carries_calls_and_streams(doorman: Doorman, host: &str) {
+pub async fn carries_calls_and_streams(doorman: Doorman, host: &str) {
     doorman.until_ready().await;
     let token = doorman.log_in().await.tokens.access;
 
     // A call; one with more in both directions than any buffer on the way holds.
     doorman.call(&token).await.assert_status(200);
     let received = doorman.upstream().only_request();
-    assert_eq!(received.values("host"), [host]);
+    // RFC 9113 §8.3.1: one of the two.
+    let said = received.values("host").into_iter().chain(received.authority.as_deref());
+    assert_eq!(said.collect::<Vec<_>>(), [host]);
     assert_eq!(received.target, "/mcp");
     let flood = 3 * 1024 * 1024;
     doorman.upstream().floods(flood);

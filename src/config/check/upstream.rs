@@ -7,17 +7,19 @@ use http::header::{AUTHORIZATION, COOKIE, FROM, HeaderName, HeaderValue, USER_AG
 
 use crate::config::check::duration::within;
 use crate::config::check::secret::fetch;
-use crate::config::check::{filled_in, identity_headers};
+use crate::config::check::{choice, filled_in, identity_headers};
 use crate::config::field::{Field, Required, Typed};
 use crate::config::problem::{Problem, Reported};
 use crate::config::raw::secret::SecretSource;
-use crate::config::raw::upstream::{RawUpstreamDeadlines, RawUpstreamHeader, RawUpstreamTls};
+use crate::config::raw::upstream::{
+    PROTOCOLS, RawUpstreamDeadlines, RawUpstreamHeader, RawUpstreamTls,
+};
 use crate::config::stanza::Reading;
 use crate::policy::UpstreamDeadlines;
 use crate::proxy::IdentityHeaders;
 use crate::tls::{Authorities, Chain, ClientIdentity, ServedName, ServerTls, Unusable};
 use crate::wire::upstream_url::NotUpstream;
-use crate::wire::{UpstreamKind, UpstreamUrl};
+use crate::wire::{UpstreamKind, UpstreamProtocol, UpstreamUrl};
 
 /// Where the server is, and how TLS is spoken with it if it is `https://`.
 pub(super) fn check(
@@ -72,6 +74,13 @@ pub(super) fn headers(
         })
         .collect();
     headers.into_iter().filter_map(Result::transpose).collect()
+}
+
+pub(super) fn protocol(
+    field: Field<String>,
+    reading: &mut Reading,
+) -> Result<UpstreamProtocol, Reported> {
+    choice::of(field, UpstreamProtocol::default(), &PROTOCOLS, reading)
 }
 
 pub(super) fn deadlines(

@@ -9,7 +9,7 @@ use crate::config::raw::access::{ACCESS, RawAccess};
 use crate::config::raw::client::AT_LEAST_ONE;
 use crate::config::raw::upstream::{
     RawUpstreamDeadlines, RawUpstreamHeader, RawUpstreamTls, UPSTREAM_DEADLINES, UPSTREAM_HEADERS,
-    UPSTREAM_TLS,
+    UPSTREAM_PROTOCOL, UPSTREAM_TLS,
 };
 use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
@@ -19,6 +19,7 @@ use crate::config::values;
 pub(in crate::config) struct RawResource {
     pub url: Required<String>,
     pub upstream: Required<String>,
+    pub upstream_protocol: Field<String>,
     pub upstream_tls: Field<Box<RawUpstreamTls>>,
     pub upstream_headers: Field<Vec<RawUpstreamHeader>>,
     pub upstream_deadlines: Field<RawUpstreamDeadlines>,
@@ -52,6 +53,12 @@ fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawResource {
             "upstream",
             "Where the MCP server listens: http:// in the same pod or on the same host, https:// anywhere, or unix:, the path of a Unix socket, and after a colon the path there.",
             values::TEXT.with_example("http://127.0.0.1:3000/mcp"),
+            reading,
+        ),
+        upstream_protocol: stanza.ask(
+            "upstream_protocol",
+            "What is spoken with the server. It has to know that it is http2; over TLS it has to agree to it.",
+            UPSTREAM_PROTOCOL.by_default(|| json!("http1")),
             reading,
         ),
         upstream_tls: stanza.ask(

@@ -12,6 +12,7 @@ use crate::config::schema::{self, Schema};
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::tree::Node;
 use crate::config::values;
+use crate::wire::UpstreamProtocol;
 
 pub(in crate::config) struct RawUpstreamTls {
     /// The path of a file.
@@ -31,6 +32,12 @@ pub(in crate::config) struct RawUpstreamDeadlines {
     pub connect: Field<Duration>,
     pub first_byte: Field<Duration>,
 }
+
+pub(super) const UPSTREAM_PROTOCOL: Form<String> =
+    Form::new(values::text, || schema::choice(PROTOCOLS.map(|(word, _)| word)));
+
+pub(in crate::config) const PROTOCOLS: [(&str, UpstreamProtocol); 2] =
+    [("http1", UpstreamProtocol::Http1), ("http2", UpstreamProtocol::Http2)];
 
 pub(super) const UPSTREAM_TLS: Form<Box<RawUpstreamTls>> = Form::new(read_tls, tls_schema);
 

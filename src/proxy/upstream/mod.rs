@@ -1,6 +1,8 @@
 //! The one door to the MCP server: each worker has its own, with its own connections.
 
+mod body;
 mod http1;
+mod http2;
 mod pool;
 mod socket;
 
@@ -20,23 +22,30 @@ use crate::proxy::headers::{self, IdentityHeaders};
 use crate::proxy::odd_answers::OddAnswers;
 use crate::proxy::sessions::NotGivenOut;
 use crate::proxy::streams::WorkerStreams;
-use crate::wire::UpstreamKind;
+use crate::wire::{UpstreamKind, UpstreamProtocol};
 
-use http1::request_head::RequestHead;
 use http1::upload::{Coding, Upload};
 use pool::Pool;
 use socket::{Scratch, Socket, Stream};
 
+pub use body::{BrokenBody, UpstreamBody};
 pub use http1::Garbled;
-pub use http1::body::{Body as UpstreamBody, BrokenBody};
+pub use http2::NoAnswer;
 
 /// What a worker needs to reach upstreams.
 #[derive(Debug)]
 pub struct Upstream {
-    pools: Mutex<Vec<(Arc<UpstreamServer>, Pool)>>,
+    connections: Mutex<Vec<(Arc<UpstreamServer>, Connections)>>,
     scratch: Scratch,
     pub(super) odd_answers: Arc<OddAnswers>,
     pub(super) streams: WorkerStreams,
+}
+
+/// Those to one upstream.
+#[derive(Clone, Debug)]
+enum Connections {
+    Http1(Pool),
+    Http2(http2::pool::Pool),
 }
 
 /// How long each phase of an exchange may take. A stream has no deadline once its head is here.
@@ -66,6 +75,11 @@ pub enum UpstreamFault {
     #[error("no whole answer: {0}")]
     Garbled(#[from] Garbled),
     #[error("no whole answer: {0}")]
+    NoAnswer(#[from] NoAnswer),
+    /// There are as many connections as there may be.
+    #[error("no connection has room for another stream")]
+    Full,
+    #[error("no whole answer: {0}")]
     Session(#[from] NotGivenOut),
 }
 
@@ -79,8 +93,8 @@ impl Deadlines {
 impl Upstream {
     /// `odd_answers` is what all workers have told, `streams` what this one has under way.
     pub fn new(odd_answers: Arc<OddAnswers>, streams: WorkerStreams) -> Self {
-        let (pools, scratch) = (Mutex::default(), Scratch::default());
-        Self { pools, scratch, odd_answers, streams }
+        let (connections, scratch) = (Mutex::default(), Scratch::default());
+        Self { connections, scratch, odd_answers, streams }
     }
 
     /// Send `request`, which came from `peer`, to the upstream of the resource that `permit` is for, whatever
@@ -100,23 +114,41 @@ impl Upstream {
             Some(at) => [at.as_str(), "", "", ""],
             None => target(&head.uri, resource).ok_or(UpstreamFault::Target)?,
         };
-        let mut text = RequestHead::new(&head.method, &target);
+        let server = Arc::clone(&resource.upstream);
+        let deadlines = Deadlines::of(&server);
         let identity = &permit.token().facts().headers;
         let word = headers::Word { names, identity, peer };
-        headers::for_upstream(&head.headers, resource, &word, |name, value| {
-            text.field(name, value);
-        });
-        let text = text.end(&head.method, Coding::of(&body));
-        let (method, server) = (head.method, Arc::clone(&resource.upstream));
-        // They share the memory that the request was read into.
-        drop((head.headers, head.uri, head.extensions, permit));
-        let pool = self.pool(&server);
-        let connect = async {
-            let stream = connect(&server).await.map_err(UpstreamFault::Connect)?;
-            Ok(Socket::new(stream, self.scratch.clone()))
-        };
-        let deadlines = Deadlines::of(&server);
-        http1::exchange(&pool, connect, Upload::new(text, body), &method, deadlines).await
+        match self.connections(&server) {
+            Connections::Http1(pool) => {
+                let mut text = http1::request_head::RequestHead::new(&head.method, &target);
+                headers::for_upstream(&head.headers, resource, &word, |name, value| {
+                    text.field(name, value);
+                });
+                let text = text.end(&head.method, Coding::of(&body));
+                let method = head.method;
+                // They share the memory that the request was read into.
+                drop((head.headers, head.uri, head.extensions, permit));
+                let connect = async {
+                    let stream = connect(&server).await.map_err(UpstreamFault::Connect)?;
+                    Ok(Socket::new(stream, self.scratch.clone()))
+                };
+                let upload = Upload::new(text, body);
+                let answer = http1::exchange(&pool, connect, upload, &method, deadlines).await?;
+                Ok(answer.map(UpstreamBody::Http1))
+            }
+            Connections::Http2(pool) => {
+                let mut fields = http2::RequestHead::default();
+                headers::for_upstream(&head.headers, resource, &word, |name, value| {
+                    fields.field(name, value);
+                });
+                let sent = fields.end(&head.method, &server, &target, &body);
+                drop((head, permit));
+                let sent = sent.ok_or(UpstreamFault::Target)?;
+                // Boxed: HTTP/1 would hold room for it.
+                let answer = Box::pin(http2::exchange(&pool, &server, sent, body, deadlines));
+                Ok(answer.await?.map(|body| UpstreamBody::Http2(Box::new(body))))
+            }
+        }
     }
 
     /// Each second, end answers that may not go on and close connections that nobody uses.
@@ -129,23 +161,29 @@ impl Upstream {
     }
 
     fn tick(&self) {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, pool) in pools.iter() {
-            pool.tick();
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, own) in connections.iter() {
+            match own {
+                Connections::Http1(pool) => pool.tick(),
+                Connections::Http2(pool) => pool.tick(),
+            }
         }
         // Nobody else has it: its resource is gone.
-        pools.retain(|(server, _)| Arc::strong_count(server) > 1);
+        connections.retain(|(server, _)| Arc::strong_count(server) > 1);
     }
 
     /// There are as many as resources: few.
-    fn pool(&self, server: &Arc<UpstreamServer>) -> Pool {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, pool)) = pools.iter().find(|(own, _)| Arc::ptr_eq(own, server)) {
-            return pool.clone();
+    fn connections(&self, server: &Arc<UpstreamServer>) -> Connections {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, own)) = connections.iter().find(|(own, _)| Arc::ptr_eq(own, server)) {
+            return own.clone();
         }
-        let pool = Pool::default();
-        pools.push((Arc::clone(server), pool.clone()));
-        pool
+        let own = match server.protocol {
+            UpstreamProtocol::Http1 => Connections::Http1(Pool::default()),
+            UpstreamProtocol::Http2 => Connections::Http2(http2::pool::Pool::default()),
+        };
+        connections.push((Arc::clone(server), own.clone()));
+        own
     }
 }
 
@@ -159,9 +197,16 @@ pub(super) fn target<'a>(judged: &'a Uri, resource: &'a Resource) -> Option<[&'a
     Some([path, within, mark, query])
 }
 
-/// Does `server` accept a connection now, and show a certificate that is good if it is to? For readiness.
+/// Does `server` accept a connection now, show a certificate that is good if it is to, and speak HTTP/2 if it is
+/// to? For readiness.
 pub async fn accepts(server: &UpstreamServer) -> io::Result<()> {
-    connect(server).await.map(drop)
+    let stream = connect(server).await?;
+    match server.protocol {
+        UpstreamProtocol::Http1 => Ok(()),
+        UpstreamProtocol::Http2 => {
+            timeout(server.deadlines.connect, http2::connection::begin(stream)).await?.map(drop)
+        }
+    }
 }
 
 async fn connect(server: &UpstreamServer) -> io::Result<Stream> {
