@@ -84,7 +84,7 @@ async fn a_server_that_speaks_http2_is_as_good_as_any() {
 async fn a_server_that_speaks_http2_over_tls_is_as_good_as_any() {
     let authority = TlsAuthority::new();
     let server = FakeMcpServer::start().await;
-    let tls = authority.signs("localhost").speaking(b"h2", Clients::Anybody);
+    let tls = authority.signs("localhost").speaking(Some(b"h2"), Clients::Anybody);
     let port = server.also_over_http2(Http2 { most_streams: None, tls: Some(tls) }).await;
     let address = format!("localhost:{port}");
     let yaml = format!(
@@ -121,7 +121,15 @@ async fn a_server_that_does_not_speak_http2_is_a_server_that_cannot_be_reached()
     let plain = server.url("/mcp");
     let tls = authority.signs("localhost").acceptor(Clients::Anybody);
     let over_tls = format!("https://localhost:{}/mcp", server.also_over_tls(tls).await);
-    for (url, why) in [(plain, "no HTTP/2"), (over_tls, "NoApplicationProtocol")] {
+    // It would speak it, but does not say so.
+    let tls = authority.signs("localhost").speaking(None, Clients::Anybody);
+    let port = server.also_over_http2(Http2 { most_streams: None, tls: Some(tls) }).await;
+    let silent = format!("https://localhost:{port}/mcp");
+    for (url, why) in [
+        (plain, "no HTTP/2"),
+        (over_tls, "NoApplicationProtocol"),
+        (silent, "it does not agree to HTTP/2 (ALPN)"),
+    ] {
         let server = FakeMcpServer::start().await;
         let yaml = format!("upstream: {url}, upstream_protocol: http2");
         let yaml =
@@ -212,6 +220,23 @@ async fn a_connection_that_goes_away_ends_its_streams_and_begins_none() {
     feed.end();
     assert!(stream.next_bytes().await.is_none(), "a proper end is a proper end");
     assert_eq!(doorman.upstream().connections(), 2);
+}
+
+/// A request must not be lost because an idle connection was closed, and not be sent twice to save it.
+#[tokio::test]
+async fn a_connection_that_was_closed_while_idle_is_not_used() {
+    let (doorman, token) = started(FakeMcpServer::start().await, None).await;
+
+    for _ in 0..20 {
+        doorman.call(&token).await.assert_status(200);
+        doorman.upstream().breaks_connections();
+        let closed = async {
+            while doorman.upstream().open_connections() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("its end", closed).await;
+    }
 }
 
 /// Fault 21: the upstream hears of it, and of no other's end.
@@ -374,7 +399,6 @@ async fn an_upload_goes_no_faster_than_the_upstream_takes_it() {
         let all = timeout(Duration::from_millis(700), all).await;
         assert!(all.is_err(), "all of it was taken, and none of it was read");
         assert!(given.load(Ordering::Relaxed) < LONG / 2, "{given:?} of {LONG}");
-        // Others are not held up by it.
         server.reads_uploads(true);
     };
     let (answer, ()) = tokio::join!(door.open_body("an upload".to_owned(), request), watching);

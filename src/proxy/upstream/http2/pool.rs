@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tracing::instrument::WithSubscriber as _;
 
 use crate::policy::UpstreamServer;
@@ -67,7 +68,16 @@ impl Pool {
             // Before it is looked: what changes after that is not missed.
             let changed = self.0.changed.notified();
             match self.find()? {
-                Found::Place(sender, place) => return Ok((sender, place)),
+                Found::Place(sender, place) => {
+                    if place.is_the_only_one() {
+                        // It was idle, and may have been closed: that is seen first.
+                        yield_now().await;
+                        if !takes_streams(&sender) {
+                            continue;
+                        }
+                    }
+                    return Ok((sender, place));
+                }
                 Found::Turn(turn) => return self.connect(server, turn).await,
                 Found::Nothing => changed.await,
             }
@@ -86,7 +96,7 @@ impl Pool {
     /// The oldest that has room: the others get idle and go.
     fn find(&self) -> Result<Found<'_>, UpstreamFault> {
         let mut connections = self.lock();
-        connections.all.retain(Connection::takes_streams);
+        connections.all.retain(|connection| takes_streams(&connection.sender));
         if let Some(connection) = connections.all.iter_mut().find(|own| own.has_room()) {
             connection.idle = 0;
             let place = Place::on(&connection.streams, self);
@@ -128,13 +138,13 @@ impl Pool {
     }
 }
 
-impl Connection {
-    /// Whether the other side has neither closed it nor said that it will (RFC 9113 §6.8).
-    fn takes_streams(&self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        !matches!(self.sender.clone().poll_ready(&mut context), Poll::Ready(Err(_)))
-    }
+/// Whether the other side has neither closed the connection nor said that it will (RFC 9113 §6.8).
+fn takes_streams(sender: &SendRequest<Bytes>) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    !matches!(sender.clone().poll_ready(&mut context), Poll::Ready(Err(_)))
+}
 
+impl Connection {
     fn has_room(&self) -> bool {
         self.streams.load(Ordering::Relaxed) < self.sender.current_max_send_streams()
     }
@@ -144,6 +154,10 @@ impl Place {
     fn on(streams: &Arc<AtomicUsize>, pool: &Pool) -> Self {
         streams.fetch_add(1, Ordering::Relaxed);
         Self { streams: Arc::clone(streams), pool: pool.clone() }
+    }
+
+    fn is_the_only_one(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) == 1
     }
 }
 
