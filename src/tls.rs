@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::secret::Secret;
+use crate::wire::UpstreamProtocol;
 
 pub use rustls::ClientConfig;
 
@@ -144,13 +145,18 @@ impl ClientIdentity {
 /// Makes TLS connections to one server. Clones share what it learns for its next connection.
 #[derive(Clone)]
 pub struct Connector {
-    connector: TlsConnector,
+    tls: TlsConnector,
     name: ServerName<'static>,
+    protocol: UpstreamProtocol,
 }
 
 impl Connector {
     /// `system` is what trusts the system's authorities: a few hundred to read, so they are read once.
-    pub fn new(server: &ServerTls, system: &ClientConfig) -> Result<Self, TlsFault> {
+    pub fn new(
+        server: &ServerTls,
+        protocol: UpstreamProtocol,
+        system: &ClientConfig,
+    ) -> Result<Self, TlsFault> {
         let mut config = match &server.authorities {
             None => system.clone(),
             Some(Authorities(roots)) => {
@@ -164,15 +170,22 @@ impl Connector {
             let own = CertifiedKey::clone(own);
             config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(own));
         }
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![alpn(protocol).to_vec()];
         // Its own: who was believed by other rules, or knew us otherwise, is met anew.
         config.resumption = Resumption::in_memory_sessions(KEPT_SESSIONS);
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name: server.name.0.clone() })
+        let tls = TlsConnector::from(Arc::new(config));
+        Ok(Self { tls, name: server.name.0.clone(), protocol })
     }
 
     /// Speak TLS over `stream`. Errors: say what is wrong with the certificate, if that is it.
     pub async fn connect(&self, stream: TcpStream) -> io::Result<TlsStream> {
-        self.connector.connect(self.name.clone(), stream).await
+        let stream = self.tls.connect(self.name.clone(), stream).await?;
+        let agreed = stream.get_ref().1.alpn_protocol();
+        // RFC 9113 §3.3: never without. Who says nothing of it speaks HTTP/1.
+        if self.protocol == UpstreamProtocol::Http2 && agreed != Some(alpn(self.protocol)) {
+            return Err(io::Error::other("it does not agree to HTTP/2 (ALPN)"));
+        }
+        Ok(stream)
     }
 }
 
@@ -192,6 +205,14 @@ impl fmt::Debug for ClientIdentity {
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// RFC 7301.
+const fn alpn(protocol: UpstreamProtocol) -> &'static [u8] {
+    match protocol {
+        UpstreamProtocol::Http1 => b"http/1.1",
+        UpstreamProtocol::Http2 => b"h2",
     }
 }
 
@@ -226,7 +247,7 @@ pub async fn connected() -> (TlsStream, tokio_rustls::server::TlsStream<TcpStrea
         ..ServerTls::of("localhost").unwrap()
     };
     let system = client_config(&Trust::System).unwrap();
-    let connector = Connector::new(&server, &system).unwrap();
+    let connector = Connector::new(&server, UpstreamProtocol::Http1, &system).unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let (near, far) = tokio::join!(
         async { connector.connect(TcpStream::connect(address).await.unwrap()).await },

@@ -171,8 +171,10 @@ fn resource(
         url,
         name,
         upstream,
+        upstream_protocol,
         upstream_tls,
         upstream_headers,
+        upstream_deadlines,
         access,
         scopes,
         audience,
@@ -181,10 +183,19 @@ fn resource(
     let may_use = |account: &&ServiceAccount| account.may_use(url.as_str());
     let accounts = config.service_accounts.iter().filter(may_use);
     let accounts = accounts.map(|account| account.client.id.clone()).collect();
-    let server = UpstreamServer::over_tls(upstream.clone(), upstream_tls.as_ref(), system)
-        .map_err(NoConnection::from)?;
+    let server = UpstreamServer::over_tls(
+        upstream.clone(),
+        upstream_protocol,
+        upstream_tls.as_ref(),
+        system,
+    )
+    .map_err(NoConnection::from)?;
     let mut resource = Resource::new(url, name, upstream, access, accounts, scopes);
-    resource.upstream = Arc::new(UpstreamServer { headers: upstream_headers, ..server });
+    resource.upstream = Arc::new(UpstreamServer {
+        headers: upstream_headers,
+        deadlines: upstream_deadlines,
+        ..server
+    });
     if let Some(name) = audience {
         resource.audience.name = name;
     }

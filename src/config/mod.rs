@@ -28,14 +28,14 @@ use crate::config::stanza::{Reading, Stanza};
 use crate::grants::Lifetimes;
 use crate::idp::IdpSettings;
 use crate::oauth::{PublicUrl, Scopes};
-use crate::policy::Access;
+use crate::policy::{Access, UpstreamDeadlines};
 use crate::proxy::{IdentityHeaders, StreamSettings};
 use crate::seal::KeyMaterial;
 use crate::server::{DrainSettings, ListenAddress};
 use crate::store::StateSettings;
 use crate::telemetry::LogSettings;
 use crate::tls::ServerTls;
-use crate::wire::{TrustedProxies, UpstreamUrl};
+use crate::wire::{TrustedProxies, UpstreamProtocol, UpstreamUrl};
 
 pub use crate::token::MachineSettings;
 pub use environment::Environment;
@@ -103,10 +103,12 @@ pub struct ResourceSettings {
     /// Shown to people on the consent page.
     pub name: Option<String>,
     pub upstream: UpstreamUrl,
+    pub upstream_protocol: UpstreamProtocol,
     /// Given if the upstream is `https://`.
     pub upstream_tls: Option<ServerTls>,
     /// Sent with each request; the values are marked sensitive.
     pub upstream_headers: Vec<(HeaderName, HeaderValue)>,
+    pub upstream_deadlines: UpstreamDeadlines,
     pub access: Access,
     /// What a token for this resource must hold; may be empty.
     pub scopes: Scopes,

@@ -25,7 +25,7 @@ use crate::proxy::upstream;
 use crate::secret::Secret;
 use crate::server::{self, Deadlines, ListenAddress, Listener, Peers, WorkerSettings};
 use crate::tls::{self, ServerTls, TlsFault, Trust};
-use crate::wire::{Request, Response, UpstreamKind, UpstreamUrl, answer};
+use crate::wire::{Request, Response, UpstreamKind, UpstreamProtocol, UpstreamUrl, answer};
 
 /// What may be chosen.
 #[derive(Debug)]
@@ -89,7 +89,8 @@ pub async fn start(settings: DemoSettings, surroundings: Surroundings) -> Result
             .then(|| ServerTls::of(upstream.authority.host()))
             .flatten();
         let system = tls::client_config(&Trust::System)?;
-        let server = UpstreamServer::over_tls(upstream, tls.as_ref(), &system)?;
+        let server =
+            UpstreamServer::over_tls(upstream, UpstreamProtocol::Http1, tls.as_ref(), &system)?;
         let upstream_answers = upstream::accepts(&server).await.is_ok();
         let guarded = Guarded { upstream: text, name: None, upstream_answers };
         (None, guarded)

@@ -8,4 +8,4 @@ mod upstream_server;
 pub use access::{Access, AccessEntry, ClaimRule};
 pub use admitted::{Admitted, Denied, decide};
 pub use resource::Resource;
-pub use upstream_server::UpstreamServer;
+pub use upstream_server::{UpstreamDeadlines, UpstreamServer};

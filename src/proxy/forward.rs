@@ -167,7 +167,10 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
         UpstreamFault::NoRoom(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "there is no room for the call now")
         }
-        UpstreamFault::Garbled(_) | UpstreamFault::Session(_) => {
+        UpstreamFault::Full => {
+            (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "the MCP server takes no more calls now")
+        }
+        UpstreamFault::Garbled(_) | UpstreamFault::NoAnswer(_) | UpstreamFault::Session(_) => {
             (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "the MCP server gave no whole answer")
         }
         UpstreamFault::Redirect(_) => {
@@ -220,7 +223,9 @@ const fn whose(fault: &UpstreamFault) -> &'static str {
         UpstreamFault::NoRoom(_) => "us",
         UpstreamFault::Connect(_)
         | UpstreamFault::Slow(_)
+        | UpstreamFault::Full
         | UpstreamFault::Garbled(_)
+        | UpstreamFault::NoAnswer(_)
         | UpstreamFault::Session(_)
         | UpstreamFault::Redirect(_) => "upstream",
     }

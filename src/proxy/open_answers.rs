@@ -296,7 +296,10 @@ impl HttpBody for OpenAnswer {
 fn tell_broken(lease: &Lease, fault: &BrokenBody) {
     let whose_fault = match fault {
         BrokenBody::Request(_) => "client",
-        BrokenBody::Connection(_) | BrokenBody::Closed | BrokenBody::Chunk(_) => "upstream",
+        BrokenBody::Connection(_)
+        | BrokenBody::Closed
+        | BrokenBody::Chunk(_)
+        | BrokenBody::Stream(_) => "upstream",
     };
     let grant_id = GrantId::new(lease.grant);
     tracing::warn!(%grant_id, %fault, whose_fault, "answer broke off");

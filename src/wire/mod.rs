@@ -13,7 +13,7 @@ pub use caller::{Caller, TrustedProxies};
 pub use form::Form;
 pub use number::plain_number;
 pub use request::{Arrival, RequestId};
-pub use upstream_url::{UpstreamKind, UpstreamUrl};
+pub use upstream_url::{UpstreamKind, UpstreamProtocol, UpstreamUrl};
 
 /// A request as it came from the wire, its body not yet read.
 pub type Request = http::Request<hyper::body::Incoming>;

@@ -29,6 +29,15 @@ pub enum UpstreamKind {
     Unix(PathBuf),
 }
 
+/// What is spoken with an MCP server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    #[default]
+    Http1,
+    /// Without asking first (RFC 9113 §3.3), or over TLS if the server agrees to it (§3.2).
+    Http2,
+}
+
 /// Why a text is not an upstream URL. Completes "…: ".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotUpstream {

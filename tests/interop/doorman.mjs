@@ -19,7 +19,7 @@ export async function makeSealingKey({ folder }) {
 }
 
 /**
- * Start the doorman of `plan` in front of `upstream`. `under` is a command that runs it, such as valgrind;
+ * Start the doorman of `plan` in front of `upstream`, which speaks `protocol`. `under` is a command that runs it, such as valgrind;
  * `registration`, `declared` (the clients) and `machines` are stanzas of its configuration, `access` the entries
  * besides one for people; `env` are variables that it finds besides PATH. `state` is `memory`, `dir`, or a Redis that
  * runs (redis.mjs). `tokens` is the rest of that stanza; `idp.settings`, if there are any, that of the stanza about
@@ -31,6 +31,7 @@ export async function startDoorman({
   folder,
   idp,
   upstream,
+  protocol = 'http1',
   sealingKey,
   accessTtl = '1h',
   tokens = {},
@@ -58,6 +59,7 @@ resources:
   - url: ${plan.resource}
     name: Everything
     upstream: ${upstream}
+    upstream_protocol: ${protocol}
     access: ${JSON.stringify([{ groups: ['mcp-users'] }, ...access])}
     scopes: [${scopes}]
 idp: ${JSON.stringify(idpStanza(idp, secret))}

@@ -39,7 +39,8 @@ export async function startHouse({
     const upstream = keep(await startUpstream({ folder }));
     const redis = state === 'redis' ? keep(await startRedis({ folder })) : undefined;
     const doormen = [];
-    const shared = { folder, idp, upstream: upstream.url, sealingKey, state: redis ?? state, ...settings };
+    const { url, protocol } = upstream;
+    const shared = { folder, idp, upstream: url, protocol, sealingKey, state: redis ?? state, ...settings };
     for (const plan of plans) {
       const settled = { plan, ...shared };
       doormen.push(keep(await (replicas ? startReplicas({ count: replicas, ...settled }) : startDoorman(settled))));

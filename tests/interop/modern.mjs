@@ -8,4 +8,9 @@ export function startModern({ folder }) {
   return startUpstream('modern', [SERVER], { folder });
 }
 
+/** The same over HTTP/2. */
+export function startModernOverHttp2({ folder }) {
+  return startUpstream('modern-http2', [SERVER], { folder, protocol: 'http2' });
+}
+
 const SERVER = fileURLToPath(new URL('./modern_server.mjs', import.meta.url));

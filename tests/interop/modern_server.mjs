@@ -1,5 +1,7 @@
-// The program of modern.mjs: npm `@modelcontextprotocol/server`, with three tools. It listens on PORT.
+// The program of modern.mjs: npm `@modelcontextprotocol/server`, with three tools. It listens on PORT, and speaks
+// HTTP/2 there, and nothing else, if HTTP2 is set.
 import http from 'node:http';
+import http2 from 'node:http2';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { toNodeHandler } from '@modelcontextprotocol/node';
@@ -47,5 +49,8 @@ function text(said) {
   return { content: [{ type: 'text', text: said }] };
 }
 
-const handler = createMcpHandler(makeServer, { legacy: 'reject' });
-http.createServer(toNodeHandler(handler)).listen(process.env.PORT);
+const handler = toNodeHandler(createMcpHandler(makeServer, { legacy: 'reject' }));
+const server = process.env.HTTP2 ? http2.createServer(handler) : http.createServer(handler);
+// What its witness can't see of HTTP/2.
+if (process.env.HTTP2) server.on('request', ({ method, url, headers }) => process.send({ method, url, headers }));
+server.listen(process.env.PORT);

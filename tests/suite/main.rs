@@ -52,5 +52,6 @@ mod stream_ends;
 mod streaming;
 mod support;
 mod upstream_faults;
+mod upstream_http2;
 mod upstream_kinds;
 mod vocabulary;

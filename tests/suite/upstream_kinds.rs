@@ -1,6 +1,7 @@
 //! MCP servers over TLS and at Unix sockets: the same as over plain HTTP, and nobody else is taken for one.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 use tokio::net::TcpListener;
@@ -46,14 +47,16 @@ fn reaching_socket(server: FakeMcpServer, socket: &Path) -> Builder {
 }
 
 /// What is the same whatever the bytes go over.
-async fn carries_calls_and_streams(doorman: Doorman, host: &str) {
+pub async fn carries_calls_and_streams(doorman: Doorman, host: &str) {
     doorman.until_ready().await;
     let token = doorman.log_in().await.tokens.access;
 
     // A call; one with more in both directions than any buffer on the way holds.
     doorman.call(&token).await.assert_status(200);
     let received = doorman.upstream().only_request();
-    assert_eq!(received.values("host"), [host]);
+    // RFC 9113 §8.3.1: one of the two.
+    let said = received.values("host").into_iter().chain(received.authority.as_deref());
+    assert_eq!(said.collect::<Vec<_>>(), [host]);
     assert_eq!(received.target, "/mcp");
     let flood = 3 * 1024 * 1024;
     doorman.upstream().floods(flood);
@@ -283,4 +286,43 @@ async fn a_header_that_the_server_wants_is_ours() {
     for secret in ["the-k3y", "s3cr3t"] {
         assert!(!told.contains(secret), "{secret} is told");
     }
+}
+
+/// Tools that answer plain JSON after minutes need more than is usual; who watches over them may want less.
+#[tokio::test]
+async fn a_server_has_as_long_as_the_operator_says() {
+    let server = FakeMcpServer::start().await;
+    server.never_answers();
+    let yaml =
+        format!("upstream: {}, upstream_deadlines: {{ first_byte: 1s }}", server.url("/mcp"));
+    let doorman = Doorman::in_front_of(server).reaching(RESOURCE, &yaml, &[]).start().await;
+    let token = doorman.log_in().await.tokens.access;
+
+    let answer = soon("an answer", doorman.call(&token)).await;
+
+    answer.assert_json_rpc_error(504);
+    let line = doorman.log().line_with("request not answered").await;
+    assert!(line.contains("no answer within 1 s"), "{line}");
+    doorman.upstream().hang_up().await;
+}
+
+#[tokio::test]
+async fn a_connection_has_as_long_as_the_operator_says() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/mcp", silent.local_addr().unwrap());
+    let yaml = format!("upstream: {url}, upstream_deadlines: {{ connect: 100ms }}");
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await)
+        .reaching(RESOURCE, &yaml, &[])
+        .start()
+        .await;
+    let token = doorman.log_in().await.tokens.access;
+    let begun = Instant::now();
+
+    doorman.call(&token).await.assert_json_rpc_error(502);
+
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "it waited for longer: {:?}",
+        begun.elapsed()
+    );
 }

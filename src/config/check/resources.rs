@@ -65,7 +65,9 @@ fn resource(
         .and_then(|typed| public_url(typed, reading));
     urls.push(url.clone());
     let upstream = upstream::check(raw.upstream, raw.upstream_tls, reading);
+    let upstream_protocol = upstream::protocol(raw.upstream_protocol, reading);
     let upstream_headers = upstream::headers(raw.upstream_headers, identity, reading);
+    let upstream_deadlines = upstream::deadlines(raw.upstream_deadlines, reading);
     let name = raw.name.optional();
     let access = access::check(raw.access, reading);
     let scopes = match raw.scopes.optional() {
@@ -78,8 +80,10 @@ fn resource(
     Ok(ResourceSettings {
         url: url?.value,
         upstream,
+        upstream_protocol: upstream_protocol?,
         upstream_tls,
         upstream_headers: upstream_headers?,
+        upstream_deadlines: upstream_deadlines?,
         name: name?.map(|typed| typed.value),
         access: access?,
         scopes: scopes?,

@@ -1,20 +1,25 @@
-//! `upstream:`, `upstream_tls:` and `upstream_headers:` of a resource: its MCP server, and how to get in.
+//! `upstream:` of a resource and what stands beside it: its MCP server, how to get in, how long that may take.
 
 use std::path::Path;
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, FROM, HeaderName, HeaderValue, USER_AGENT};
 
+use crate::config::check::duration::within;
 use crate::config::check::secret::fetch;
-use crate::config::check::{filled_in, identity_headers};
+use crate::config::check::{choice, filled_in, identity_headers};
 use crate::config::field::{Field, Required, Typed};
 use crate::config::problem::{Problem, Reported};
 use crate::config::raw::secret::SecretSource;
-use crate::config::raw::upstream::{RawUpstreamHeader, RawUpstreamTls};
+use crate::config::raw::upstream::{
+    PROTOCOLS, RawUpstreamDeadlines, RawUpstreamHeader, RawUpstreamTls,
+};
 use crate::config::stanza::Reading;
+use crate::policy::UpstreamDeadlines;
 use crate::proxy::IdentityHeaders;
 use crate::tls::{Authorities, Chain, ClientIdentity, ServedName, ServerTls, Unusable};
 use crate::wire::upstream_url::NotUpstream;
-use crate::wire::{UpstreamKind, UpstreamUrl};
+use crate::wire::{UpstreamKind, UpstreamProtocol, UpstreamUrl};
 
 /// Where the server is, and how TLS is spoken with it if it is `https://`.
 pub(super) fn check(
@@ -69,6 +74,26 @@ pub(super) fn headers(
         })
         .collect();
     headers.into_iter().filter_map(Result::transpose).collect()
+}
+
+pub(super) fn protocol(
+    field: Field<String>,
+    reading: &mut Reading,
+) -> Result<UpstreamProtocol, Reported> {
+    choice::of(field, UpstreamProtocol::default(), &PROTOCOLS, reading)
+}
+
+pub(super) fn deadlines(
+    field: Field<RawUpstreamDeadlines>,
+    reading: &mut Reading,
+) -> Result<UpstreamDeadlines, Reported> {
+    let usual = UpstreamDeadlines::default();
+    let Some(Typed { value: raw, .. }) = field.optional()? else { return Ok(usual) };
+    let range = Duration::from_millis(100)..=Duration::from_mins(1);
+    let connect = within(raw.connect, usual.connect, range, "use 100ms to 1m", reading);
+    let range = Duration::from_secs(1)..=Duration::from_hours(1);
+    let first_byte = within(raw.first_byte, usual.first_byte, range, "use 1s to 1h", reading);
+    Ok(UpstreamDeadlines { connect: connect?, first_byte: first_byte? })
 }
 
 fn upstream(

@@ -8,7 +8,8 @@ use crate::config::problem::{Reported, Spot};
 use crate::config::raw::access::{ACCESS, RawAccess};
 use crate::config::raw::client::AT_LEAST_ONE;
 use crate::config::raw::upstream::{
-    RawUpstreamHeader, RawUpstreamTls, UPSTREAM_HEADERS, UPSTREAM_TLS,
+    RawUpstreamDeadlines, RawUpstreamHeader, RawUpstreamTls, UPSTREAM_DEADLINES, UPSTREAM_HEADERS,
+    UPSTREAM_PROTOCOL, UPSTREAM_TLS,
 };
 use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
@@ -18,8 +19,10 @@ use crate::config::values;
 pub(in crate::config) struct RawResource {
     pub url: Required<String>,
     pub upstream: Required<String>,
+    pub upstream_protocol: Field<String>,
     pub upstream_tls: Field<Box<RawUpstreamTls>>,
     pub upstream_headers: Field<Vec<RawUpstreamHeader>>,
+    pub upstream_deadlines: Field<RawUpstreamDeadlines>,
     pub name: Field<String>,
     pub access: Required<RawAccess>,
     pub scopes: Field<Vec<Typed<String>>>,
@@ -52,6 +55,12 @@ fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawResource {
             values::TEXT.with_example("http://127.0.0.1:3000/mcp"),
             reading,
         ),
+        upstream_protocol: stanza.ask(
+            "upstream_protocol",
+            "What is spoken with the server. It has to know that it is http2; over TLS it has to agree to it.",
+            UPSTREAM_PROTOCOL.by_default(|| json!("http1")),
+            reading,
+        ),
         upstream_tls: stanza.ask(
             "upstream_tls",
             "For an https:// upstream, whom to trust and what to show. Default: the system's authorities, and nothing.",
@@ -62,6 +71,12 @@ fn read(stanza: &mut Stanza, reading: &mut Reading) -> RawResource {
             "upstream_headers",
             "Headers that the server wants with each request, as an API key of its own. Callers can't set them.",
             UPSTREAM_HEADERS.by_default(|| json!([])),
+            reading,
+        ),
+        upstream_deadlines: stanza.ask(
+            "upstream_deadlines",
+            "How long the server may take, before we give up.",
+            UPSTREAM_DEADLINES,
             reading,
         ),
         name: stanza.ask(

@@ -1,4 +1,6 @@
-//! `upstream_tls:` and `upstream_headers:` of a resource, what it takes to get into its MCP server.
+//! What stands beside `upstream:` of a resource: what it takes to get into its MCP server, and how long that may take.
+
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -10,6 +12,7 @@ use crate::config::schema::{self, Schema};
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::tree::Node;
 use crate::config::values;
+use crate::wire::UpstreamProtocol;
 
 pub(in crate::config) struct RawUpstreamTls {
     /// The path of a file.
@@ -25,10 +28,24 @@ pub(in crate::config) struct RawUpstreamHeader {
     pub value: Required<SecretSource>,
 }
 
+pub(in crate::config) struct RawUpstreamDeadlines {
+    pub connect: Field<Duration>,
+    pub first_byte: Field<Duration>,
+}
+
+pub(super) const UPSTREAM_PROTOCOL: Form<String> =
+    Form::new(values::text, || schema::choice(PROTOCOLS.map(|(word, _)| word)));
+
+pub(in crate::config) const PROTOCOLS: [(&str, UpstreamProtocol); 2] =
+    [("http1", UpstreamProtocol::Http1), ("http2", UpstreamProtocol::Http2)];
+
 pub(super) const UPSTREAM_TLS: Form<Box<RawUpstreamTls>> = Form::new(read_tls, tls_schema);
 
 pub(super) const UPSTREAM_HEADERS: Form<Vec<RawUpstreamHeader>> =
     Form::new(read_headers, || schema::list(&schema::stanza(ask_header)));
+
+pub(super) const UPSTREAM_DEADLINES: Form<RawUpstreamDeadlines> =
+    Form::new(read_deadlines, || schema::stanza(ask_deadlines));
 
 #[expect(clippy::unnecessary_wraps, reason = "the shape of every `Read`")]
 fn read_tls(
@@ -91,5 +108,32 @@ fn ask_header(stanza: &mut Stanza, reading: &mut Reading) -> RawUpstreamHeader {
     RawUpstreamHeader {
         name: stanza.require("name", "The name of the header.", values::TEXT, reading),
         value: stanza.require("value", "Where its value comes from.", SECRET, reading),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the shape of every `Read`")]
+fn read_deadlines(
+    spot: Spot,
+    node: Node,
+    reading: &mut Reading,
+) -> Result<Typed<RawUpstreamDeadlines>, Reported> {
+    let value = Stanza::read(spot.clone(), node, ask_deadlines, reading);
+    Ok(Typed { value, shown: None, spot })
+}
+
+fn ask_deadlines(stanza: &mut Stanza, reading: &mut Reading) -> RawUpstreamDeadlines {
+    RawUpstreamDeadlines {
+        connect: stanza.ask(
+            "connect",
+            "For a connection to the server, TLS included, 100ms to 1m.",
+            values::DURATION.by_default(|| json!("3s")),
+            reading,
+        ),
+        first_byte: stanza.ask(
+            "first_byte",
+            "For an answer to begin, once the request is sent, 1s to 1h. Tools that answer plain JSON may need longer.",
+            values::DURATION.by_default(|| json!("60s")),
+            reading,
+        ),
     }
 }

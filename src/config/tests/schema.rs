@@ -204,7 +204,8 @@ fn the_defaults_that_are_shown_are_those_that_are_used() {
         }
         let unset = format!("{:?}", loaded(&config.to_string()).unwrap());
         if config.pointer(parent).is_none() {
-            config[parent.trim_start_matches('/')] = json!({});
+            let (above, stanza) = parent.rsplit_once('/').unwrap();
+            config.pointer_mut(above).unwrap()[stanza] = json!({});
         }
         config.pointer_mut(parent).unwrap()[name] = default.clone();
         let set = loaded(&config.to_string()).unwrap_or_else(|problems| panic!("{problems}"));

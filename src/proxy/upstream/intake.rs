@@ -18,6 +18,16 @@ pub struct Intake {
 #[error("it is longer than the {0} bytes that limits.request_body allows")]
 pub struct TooLarge(u64);
 
+/// Why no more of a request's body is passed on: its client's doing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadUpload {
+    /// Or it was malformed.
+    #[error("the request's body broke off: {0}")]
+    BrokeOff(String),
+    #[error("the request's body is too large: {0}")]
+    TooLarge(#[from] TooLarge),
+}
+
 impl Intake {
     /// Of a body that is `length` bytes long, if it says so; up to `most`.
     pub fn begin(length: Option<u64>, most: u64) -> Result<Self, TooLarge> {
@@ -64,7 +74,12 @@ mod tests {
     /// Threat F6 of the design: one byte each 10 s would last for ever.
     #[test]
     fn who_sends_little_is_waited_for_less_and_less() {
-        let deadlines = Deadlines::default();
+        let deadlines = Deadlines {
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_mins(1),
+            upload: Duration::from_secs(30),
+            slowest_upload: 1024,
+        };
         let second = Duration::from_secs(1);
         let mut intake = Intake::begin(None, 1 << 20).unwrap();
 

@@ -1,7 +1,10 @@
 //! The one door to the MCP server: each worker has its own, with its own connections.
 
+mod body;
 mod http1;
+mod http2;
 mod intake;
+mod patience;
 mod pool;
 mod socket;
 
@@ -18,33 +21,39 @@ use rustix::io::Errno;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
-use crate::policy::{Admitted, Resource, UpstreamServer};
+use crate::policy::{Admitted, Resource, UpstreamDeadlines, UpstreamServer};
 use crate::proxy::headers::{self, IdentityHeaders};
 use crate::proxy::odd_answers::OddAnswers;
 use crate::proxy::redirects::LeadsAway;
 use crate::proxy::sessions::NotGivenOut;
 use crate::proxy::streams::WorkerStreams;
-use crate::wire::UpstreamKind;
+use crate::wire::{UpstreamKind, UpstreamProtocol};
 
-use http1::request_head::RequestHead;
 use http1::upload::{Coding, Upload};
-use intake::{Intake, TooLarge};
+use intake::{BadUpload, Intake, TooLarge};
 use pool::Pool;
 use socket::{Scratch, Socket, Stream};
 
+pub use body::{BrokenBody, UpstreamBody};
 pub use http1::Garbled;
-pub use http1::body::{Body as UpstreamBody, BrokenBody};
+pub use http2::NoAnswer;
 
 /// What a worker needs to reach upstreams.
 #[derive(Debug)]
 pub struct Upstream {
-    pools: Mutex<Vec<(Arc<UpstreamServer>, Pool)>>,
+    connections: Mutex<Vec<(Arc<UpstreamServer>, Connections)>>,
     scratch: Scratch,
-    deadlines: Deadlines,
     /// Bytes of a request's body.
     longest_body: u64,
     pub(super) odd_answers: Arc<OddAnswers>,
     pub(super) streams: WorkerStreams,
+}
+
+/// Those to one upstream.
+#[derive(Clone, Debug)]
+enum Connections {
+    Http1(Pool),
+    Http2(http2::pool::Pool),
 }
 
 /// How long each phase of an exchange may take. A stream has no deadline once its head is here.
@@ -84,6 +93,11 @@ pub enum UpstreamFault {
     #[error("no whole answer: {0}")]
     Garbled(#[from] Garbled),
     #[error("no whole answer: {0}")]
+    NoAnswer(#[from] NoAnswer),
+    /// There are as many connections as there may be.
+    #[error("no connection has room for another stream")]
+    Full,
+    #[error("no whole answer: {0}")]
     Session(#[from] NotGivenOut),
     #[error("no answer that can be passed on: {0}")]
     Redirect(#[from] LeadsAway),
@@ -102,14 +116,19 @@ impl UpstreamFault {
     }
 }
 
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(3),
-            first_byte: Duration::from_mins(1),
-            upload: Duration::from_secs(30),
-            slowest_upload: 1024,
+impl From<BadUpload> for UpstreamFault {
+    fn from(bad: BadUpload) -> Self {
+        match bad {
+            BadUpload::BrokeOff(fault) => Self::RequestBody(fault),
+            BadUpload::TooLarge(fault) => Self::TooLarge(fault),
         }
+    }
+}
+
+impl Deadlines {
+    fn of(server: &UpstreamServer) -> Self {
+        let UpstreamDeadlines { connect, first_byte } = server.deadlines;
+        Self { connect, first_byte, upload: UPLOAD, slowest_upload: SLOWEST_UPLOAD }
     }
 }
 
@@ -117,9 +136,8 @@ impl Upstream {
     /// `odd_answers` is what all workers have told, `streams` what this one has under way, `longest_body` the most
     /// bytes that a request's body may have.
     pub fn new(odd_answers: Arc<OddAnswers>, streams: WorkerStreams, longest_body: u64) -> Self {
-        let (pools, scratch) = (Mutex::default(), Scratch::default());
-        let deadlines = Deadlines::default();
-        Self { pools, scratch, deadlines, longest_body, odd_answers, streams }
+        let (connections, scratch) = (Mutex::default(), Scratch::default());
+        Self { connections, scratch, longest_body, odd_answers, streams }
     }
 
     /// Send `request`, which came from `peer`, to the upstream of the resource that `permit` is for, whatever
@@ -140,25 +158,42 @@ impl Upstream {
             Some(at) => [at.as_str(), "", "", ""],
             None => target(&head.uri, resource).ok_or(UpstreamFault::Target)?,
         };
-        let mut text = RequestHead::new(&head.method, &target);
+        let server = Arc::clone(&resource.upstream);
+        let deadlines = Deadlines::of(&server);
         let identity = &permit.token().facts().headers;
         let word = headers::Word { names, identity, peer };
-        headers::for_upstream(&head.headers, resource, &word, |name, value| {
-            text.field(name, value);
-        });
-        let text = text.end(&head.method, Coding::of(&body));
-        let (method, server) = (head.method, Arc::clone(&resource.upstream));
-        // They share the memory that the request was read into.
-        drop((head.headers, head.uri, head.extensions, permit));
-        let pool = self.pool(&server);
-        let connect = async || {
-            let stream = connect(&server, self.deadlines.connect)
-                .await
-                .map_err(UpstreamFault::of_connect)?;
-            Ok(Socket::new(stream, self.scratch.clone()))
-        };
-        http1::exchange(&pool, connect, Upload::new(text, body, intake), &method, self.deadlines)
-            .await
+        match self.connections(&server) {
+            Connections::Http1(pool) => {
+                let mut text = http1::request_head::RequestHead::new(&head.method, &target);
+                headers::for_upstream(&head.headers, resource, &word, |name, value| {
+                    text.field(name, value);
+                });
+                let text = text.end(&head.method, Coding::of(&body));
+                let method = head.method;
+                // They share the memory that the request was read into.
+                drop((head.headers, head.uri, head.extensions, permit));
+                let connect = async || {
+                    let stream = connect(&server).await.map_err(UpstreamFault::of_connect)?;
+                    Ok(Socket::new(stream, self.scratch.clone()))
+                };
+                let upload = Upload::new(text, body, intake);
+                let answer = http1::exchange(&pool, connect, upload, &method, deadlines).await?;
+                Ok(answer.map(UpstreamBody::Http1))
+            }
+            Connections::Http2(pool) => {
+                let mut fields = http2::RequestHead::default();
+                headers::for_upstream(&head.headers, resource, &word, |name, value| {
+                    fields.field(name, value);
+                });
+                let sent = fields.end(&head.method, &server, &target, &body);
+                drop((head, permit));
+                let sent = sent.ok_or(UpstreamFault::Target)?;
+                // Boxed: HTTP/1 would hold room for it.
+                let answer =
+                    Box::pin(http2::exchange(&pool, &server, sent, body, intake, deadlines));
+                Ok(answer.await?.map(|body| UpstreamBody::Http2(Box::new(body))))
+            }
+        }
     }
 
     /// Each second, end answers that may not go on and close connections that nobody uses.
@@ -171,23 +206,29 @@ impl Upstream {
     }
 
     fn tick(&self) {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, pool) in pools.iter() {
-            pool.tick();
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, own) in connections.iter() {
+            match own {
+                Connections::Http1(pool) => pool.tick(),
+                Connections::Http2(pool) => pool.tick(),
+            }
         }
         // Nobody else has it: its resource is gone.
-        pools.retain(|(server, _)| Arc::strong_count(server) > 1);
+        connections.retain(|(server, _)| Arc::strong_count(server) > 1);
     }
 
     /// There are as many as resources: few.
-    fn pool(&self, server: &Arc<UpstreamServer>) -> Pool {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, pool)) = pools.iter().find(|(own, _)| Arc::ptr_eq(own, server)) {
-            return pool.clone();
+    fn connections(&self, server: &Arc<UpstreamServer>) -> Connections {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, own)) = connections.iter().find(|(own, _)| Arc::ptr_eq(own, server)) {
+            return own.clone();
         }
-        let pool = Pool::default();
-        pools.push((Arc::clone(server), pool.clone()));
-        pool
+        let own = match server.protocol {
+            UpstreamProtocol::Http1 => Connections::Http1(Pool::default()),
+            UpstreamProtocol::Http2 => Connections::Http2(http2::pool::Pool::default()),
+        };
+        connections.push((Arc::clone(server), own.clone()));
+        own
     }
 }
 
@@ -201,13 +242,20 @@ pub(super) fn target<'a>(judged: &'a Uri, resource: &'a Resource) -> Option<[&'a
     Some([path, within, mark, query])
 }
 
-/// Does `server` accept a connection now, and show a certificate that is good if it is to? For readiness.
+/// Does `server` accept a connection now, show a certificate that is good if it is to, and speak HTTP/2 if it is
+/// to? For readiness.
 pub async fn accepts(server: &UpstreamServer) -> io::Result<()> {
-    connect(server, Deadlines::default().connect).await.map(drop)
+    let stream = connect(server).await?;
+    match server.protocol {
+        UpstreamProtocol::Http1 => Ok(()),
+        UpstreamProtocol::Http2 => {
+            timeout(server.deadlines.connect, http2::connection::begin(stream)).await?.map(drop)
+        }
+    }
 }
 
-async fn connect(server: &UpstreamServer, within: Duration) -> io::Result<Stream> {
-    timeout(within, async {
+async fn connect(server: &UpstreamServer) -> io::Result<Stream> {
+    timeout(server.deadlines.connect, async {
         let authority = server.url.authority.as_str();
         Ok(match (&server.url.kind, &server.tls) {
             (UpstreamKind::Http, _) => Stream::Tcp(connect_tcp(authority).await?),
@@ -237,6 +285,10 @@ async fn connect_tcp(authority: &str) -> io::Result<TcpStream> {
     Err(first_fault.unwrap_or_else(|| io::Error::other("its name has no address")))
 }
 
+/// For the client to send more of the request.
+const UPLOAD: Duration = Duration::from_secs(30);
+/// Bytes a second.
+const SLOWEST_UPLOAD: u64 = 1024;
 /// What is ended here was ended within this before; learning it from another replica takes as long again.
 const PAUSE: Duration = Duration::from_secs(1);
 

@@ -739,6 +739,8 @@ impl Builder {
             upstream: reached.map_or_else(usual, |said| said.upstream.clone()),
             upstream_tls: reached.and_then(|said| said.upstream_tls.clone()),
             upstream_headers: reached.map(|said| said.upstream_headers.clone()).unwrap_or_default(),
+            upstream_protocol: reached.map(|said| said.upstream_protocol).unwrap_or_default(),
+            upstream_deadlines: reached.map(|said| said.upstream_deadlines).unwrap_or_default(),
             access: self.access.clone(),
             scopes: Scopes::parse(self.scopes),
             audience: of_idp.map(|(_, name, _)| (*name).to_owned()),

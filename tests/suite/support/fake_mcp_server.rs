@@ -3,8 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -13,12 +13,12 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::raw_mcp_server::RawMcpServer;
@@ -30,6 +30,8 @@ pub struct Received {
     pub method: Method,
     /// Path and query.
     pub target: String,
+    /// As HTTP/2 says it.
+    pub authority: Option<String>,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
@@ -38,6 +40,21 @@ pub struct Received {
 pub struct FakeMcpServer {
     address: SocketAddr,
     inner: Arc<Inner>,
+}
+
+/// How it speaks HTTP/2, where it does.
+#[derive(Clone, Default)]
+pub struct Http2 {
+    pub most_streams: Option<u32>,
+    pub tls: Option<TlsAcceptor>,
+}
+
+/// What happens to all connections over which HTTP/2 is spoken.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// They take no more requests.
+    GoAway,
+    Break,
 }
 
 /// What an answer is made of by itself, piece by piece, as fast as it is taken.
@@ -62,6 +79,14 @@ struct Inner {
     arrivals: Semaphore,
     /// One permit per request that the proxy gave up before its answer was whole.
     hang_ups: Semaphore,
+    ends: broadcast::Sender<End>,
+    /// Each answer that `streams_to_everybody` is made of.
+    streams: Mutex<Vec<mpsc::UnboundedSender<Result<Bytes, io::Error>>>>,
+    /// Over which HTTP/2 is spoken now.
+    open_connections: AtomicUsize,
+    answers_unread: AtomicBool,
+    /// Whether request bodies are read.
+    reads: watch::Sender<bool>,
     uploads: mpsc::UnboundedSender<Bytes>,
     uploaded: tokio::sync::Mutex<mpsc::UnboundedReceiver<Bytes>>,
 }
@@ -70,6 +95,7 @@ struct Inner {
 enum Usual {
     Answer { status: StatusCode, headers: Vec<(String, String)>, body: Bytes },
     Never,
+    Stream,
 }
 
 type Frames = mpsc::UnboundedReceiver<Result<Bytes, io::Error>>;
@@ -110,6 +136,56 @@ impl FakeMcpServer {
             }
         });
         port
+    }
+
+    /// Listens on another port too, where it speaks HTTP/2 and nothing else.
+    pub async fn also_over_http2(&self, how: Http2) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = self.inner.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (how, server) = (how.clone(), server.clone());
+                tokio::spawn(async move {
+                    let Some(tls) = &how.tls else {
+                        return serve_http2(server, stream, how.most_streams).await;
+                    };
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    serve_http2(server, stream, how.most_streams).await;
+                });
+            }
+        });
+        port
+    }
+
+    /// Listens at `socket` too, where it speaks HTTP/2 and nothing else.
+    pub fn also_at_over_http2(&self, socket: &Path) {
+        let (listener, server) = (UnixListener::bind(socket).unwrap(), self.inner.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve_http2(server.clone(), stream, None));
+            }
+        });
+    }
+
+    /// How many connections there are over which HTTP/2 is spoken.
+    pub fn open_connections(&self) -> usize {
+        self.inner.open_connections.load(Ordering::Relaxed)
+    }
+
+    /// Answers requests, from now on, without reading their bodies.
+    pub fn answers_unread(&self) {
+        self.inner.answers_unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Over HTTP/2, take no more requests on the connections that are there (RFC 9113 §6.8).
+    pub fn goes_away(&self) {
+        let _ = self.inner.ends.send(End::GoAway);
+    }
+
+    /// Over HTTP/2, break all connections that are there.
+    pub fn breaks_connections(&self) {
+        let _ = self.inner.ends.send(End::Break);
     }
 
     /// A port that is taken and where nobody listens.
@@ -162,6 +238,11 @@ impl FakeMcpServer {
             connections: Semaphore::new(0),
             arrivals: Semaphore::new(0),
             hang_ups: Semaphore::new(0),
+            ends: broadcast::Sender::new(16),
+            streams: Mutex::default(),
+            open_connections: AtomicUsize::new(0),
+            answers_unread: AtomicBool::new(false),
+            reads: watch::Sender::new(true),
             uploads,
             uploaded: tokio::sync::Mutex::new(uploaded),
         };
@@ -186,6 +267,22 @@ impl FakeMcpServer {
 
     pub fn never_answers(&self) {
         *self.inner.usual.lock().unwrap() = Usual::Never;
+    }
+
+    /// Every request is answered with a stream that stays open, and says what `tells_everybody` is given.
+    pub fn streams_to_everybody(&self) {
+        *self.inner.usual.lock().unwrap() = Usual::Stream;
+    }
+
+    pub fn tells_everybody(&self, data: &str) {
+        for stream in &*self.inner.streams.lock().unwrap() {
+            let _ = stream.send(Ok(format!("data: {data}\n\n").into()));
+        }
+    }
+
+    /// Whether it reads the bodies of requests, from now on.
+    pub fn reads_uploads(&self, reads: bool) {
+        self.inner.reads.send_replace(reads);
     }
 
     /// The next request is answered with the events that the test gives to the `Feed`.
@@ -320,6 +417,41 @@ fn serve(server: &Arc<Inner>, stream: impl AsyncRead + AsyncWrite + Unpin + Send
     tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
 }
 
+struct Closed(Arc<Inner>);
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.0.open_connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn serve_http2(
+    server: Arc<Inner>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    most_streams: Option<u32>,
+) {
+    server.connections.add_permits(1);
+    server.open_connections.fetch_add(1, Ordering::Relaxed);
+    let _closed = Closed(server.clone());
+    let mut ends = server.ends.subscribe();
+    let service = service_fn(move |request| answer(server.clone(), request));
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .max_concurrent_streams(most_streams)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    loop {
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            end = ends.recv() => match end {
+                Ok(End::GoAway) => connection.as_mut().graceful_shutdown(),
+                Ok(End::Break) | Err(_) => return,
+            },
+        }
+    }
+}
+
 async fn answer(
     server: Arc<Inner>,
     request: http::Request<Incoming>,
@@ -330,7 +462,8 @@ async fn answer(
         let mut received = server.received.lock().unwrap();
         received.push(Received {
             method: head.method,
-            target: head.uri.to_string(),
+            target: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+            authority: head.uri.authority().map(ToString::to_string),
             headers: head.headers,
             body: Bytes::new(),
         });
@@ -338,7 +471,10 @@ async fn answer(
     };
     server.arrivals.add_permits(1);
     let mut whole = Vec::new();
-    while let Some(frame) = body.frame().await {
+    let mut reads = server.reads.subscribe();
+    while !server.answers_unread.load(Ordering::Relaxed) {
+        let _ = reads.wait_for(|reads| *reads).await;
+        let Some(frame) = body.frame().await else { break };
         if let Ok(bytes) = frame.map_err(io::Error::other)?.into_data() {
             whole.extend_from_slice(&bytes);
             let _ = server.uploads.send(bytes);
@@ -351,8 +487,15 @@ async fn answer(
         return Ok(answer.body(AnswerBody { source, watch }).unwrap());
     }
     let usual = server.usual.lock().unwrap().clone();
-    let Usual::Answer { status, headers, body } = usual else {
-        return std::future::pending().await;
+    let (status, headers, body) = match usual {
+        Usual::Answer { status, headers, body } => (status, headers, body),
+        Usual::Never => return std::future::pending().await,
+        Usual::Stream => {
+            let (sender, frames) = mpsc::unbounded_channel();
+            server.streams.lock().unwrap().push(sender);
+            let answer = Response::builder().header("content-type", "text/event-stream");
+            return Ok(answer.body(AnswerBody { source: Source::Fed(frames), watch }).unwrap());
+        }
     };
     let mut answer = Response::builder().status(status);
     for (name, value) in headers {
@@ -429,6 +572,8 @@ impl Body for AnswerBody {
     }
 }
 
+/// How much of a request's body it takes before it reads it.
+const WINDOW: u32 = 64 * 1024;
 /// Of a flood.
 const PIECE: usize = 64 * 1024;
 const TOOLS: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}"#;

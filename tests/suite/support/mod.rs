@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod fake_idp;
 pub mod fake_mcp_server;
 pub mod http2;
+pub mod http2_mcp_server;
 pub mod idp_quirks;
 pub mod introspection;
 pub mod log;

@@ -74,6 +74,11 @@ impl Signed {
 
     /// What a server that has it needs. HTTP/1.1 is all that it speaks.
     pub fn acceptor(&self, clients: Clients<'_>) -> TlsAcceptor {
+        self.speaking(Some(b"http/1.1"), clients)
+    }
+
+    /// The same for another protocol (RFC 7301), or for one that knows nothing of protocols.
+    pub fn speaking(&self, protocol: Option<&[u8]>, clients: Clients<'_>) -> TlsAcceptor {
         let provider = Arc::new(default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -91,7 +96,7 @@ impl Signed {
         let key = self.key.clone().try_into().unwrap();
         let mut config =
             builder.with_single_cert(vec![self.certificate.clone().into()], key).unwrap();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = protocol.into_iter().map(<[u8]>::to_vec).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 }

@@ -1,7 +1,6 @@
 //! The body of an answer, read from the upstream's connection as the client takes it. No task, no queue: what
 //! the client does not read stays in the upstream's hands.
 
-use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::proxy::upstream::body::BrokenBody;
 use crate::proxy::upstream::http1::answer_head::Reuse;
 use crate::proxy::upstream::http1::chunked::{BadChunk, Chunked};
 use crate::proxy::upstream::http1::upload::{Upload, UploadFault};
@@ -54,19 +54,6 @@ pub struct Connection {
     pub upload: Option<Box<Upload>>,
 }
 
-/// Why there is no more of an answer, though it has not ended.
-#[derive(Debug, thiserror::Error)]
-pub enum BrokenBody {
-    #[error("the connection broke: {0}")]
-    Connection(#[from] io::Error),
-    #[error("the upstream closed the connection before the end")]
-    Closed,
-    #[error(transparent)]
-    Chunk(#[from] BadChunk),
-    #[error("the request's body broke off: {0}")]
-    Request(String),
-}
-
 impl Connection {
     /// Go on with the request, as far as that is possible now.
     fn poll_upload(&mut self, context: &mut Context<'_>) -> Result<(), BrokenBody> {
@@ -75,9 +62,6 @@ impl Connection {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(UploadFault::Client(fault))) => return Err(BrokenBody::Request(fault)),
-            Poll::Ready(Err(UploadFault::TooLarge(fault))) => {
-                return Err(BrokenBody::Request(fault.to_string()));
-            }
             // It wants no more of the request. What it says may still be whole.
             Poll::Ready(Err(UploadFault::Upstream(_))) => self.reuse = Reuse::No,
         }

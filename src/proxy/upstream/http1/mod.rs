@@ -11,15 +11,15 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use http::{Method, Response};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::proxy::upstream::http1::answer_head::{AnswerHead, BadHead, Parsed};
 use crate::proxy::upstream::http1::body::{Body, Connection};
 use crate::proxy::upstream::http1::upload::{Upload, UploadFault};
+use crate::proxy::upstream::patience::{Awaited, Patience};
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::upstream::socket::Socket;
 use crate::proxy::upstream::{Deadlines, UpstreamFault};
@@ -85,15 +85,6 @@ async fn take_turns() {
     .await;
 }
 
-/// Whom an exchange waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Awaited {
-    /// For more of the request.
-    Client,
-    /// To take more of it, or to answer.
-    Upstream,
-}
-
 /// A request that is being sent, and the head of its answer as far as it has come.
 struct Exchange<'a> {
     method: &'a Method,
@@ -114,15 +105,13 @@ impl<'a> Exchange<'a> {
         self.has_begun || self.upload.as_ref().is_none_or(Upload::has_begun)
     }
 
-    /// Each step forward has the deadline anew: a long upload is not late, unless it is slow on average.
     async fn answer(
         &mut self,
         socket: &mut Socket,
         deadlines: Deadlines,
     ) -> Result<AnswerHead, UpstreamFault> {
-        let mut timer = pin!(None::<Sleep>);
-        // What the timer is for.
-        let (mut awaited, mut limit) = (Awaited::Upstream, Duration::ZERO);
+        let timer = pin!(None);
+        let mut patience = Patience::new(timer, deadlines);
         poll_fn(|context| {
             let has_moved = self.poll_upload(socket, context)?;
             // What comes before anything is sent is no answer to it.
@@ -131,30 +120,9 @@ impl<'a> Exchange<'a> {
             {
                 return Poll::Ready(head.map_err(UpstreamFault::Garbled));
             }
-            let now_awaited = self.awaited();
-            if (has_moved || now_awaited != awaited)
-                && let Some(ended) = timer.as_ref().as_pin_ref()
-            {
-                if awaited == Awaited::Client {
-                    self.note_wait(ended.deadline(), limit);
-                }
-                timer.set(None);
-            }
-            if timer.is_none() {
-                awaited = now_awaited;
-                limit = self.limit(awaited, &deadlines);
-                timer.set(Some(sleep(limit)));
-            }
-            let Some(timer) = timer.as_mut().as_pin_mut() else { return Poll::Pending };
-            timer.poll(context).map(|()| {
-                Err(match awaited {
-                    Awaited::Upstream => UpstreamFault::Slow(limit),
-                    Awaited::Client if limit < deadlines.upload => {
-                        UpstreamFault::Trickling(deadlines.slowest_upload)
-                    }
-                    Awaited::Client => UpstreamFault::Stalled(limit),
-                })
-            })
+            let awaited = self.awaited();
+            let intake = self.upload.as_mut().map(Upload::intake);
+            patience.poll(context, awaited, intake, has_moved).map(Err)
         })
         .await
     }
@@ -163,21 +131,6 @@ impl<'a> Exchange<'a> {
         match &self.upload {
             Some(upload) if upload.awaits_client() => Awaited::Client,
             Some(_) | None => Awaited::Upstream,
-        }
-    }
-
-    fn limit(&mut self, awaited: Awaited, deadlines: &Deadlines) -> Duration {
-        match (awaited, &mut self.upload) {
-            (Awaited::Client, Some(upload)) => upload.intake().patience(deadlines),
-            (Awaited::Client | Awaited::Upstream, _) => deadlines.first_byte,
-        }
-    }
-
-    /// We waited for the client until now, and would have until `deadline`, which is `limit` after we began to.
-    fn note_wait(&mut self, deadline: Instant, limit: Duration) {
-        if let Some(upload) = &mut self.upload {
-            let left = deadline.saturating_duration_since(Instant::now());
-            upload.intake().wait(limit.saturating_sub(left));
         }
     }
 
@@ -194,9 +147,7 @@ impl<'a> Exchange<'a> {
                 self.has_begun |= has_moved;
                 return Ok(has_moved);
             }
-            Poll::Ready(Err(fault @ (UploadFault::Client(_) | UploadFault::TooLarge(_)))) => {
-                return Err(fault.into());
-            }
+            Poll::Ready(Err(fault @ UploadFault::Client(_))) => return Err(fault.into()),
             Poll::Ready(Err(fault)) if !self.has_begun && !upload.has_begun() => {
                 return Err(fault.into());
             }
@@ -258,8 +209,7 @@ impl<'a> Exchange<'a> {
 impl From<UploadFault> for UpstreamFault {
     fn from(fault: UploadFault) -> Self {
         match fault {
-            UploadFault::Client(fault) => Self::RequestBody(fault),
-            UploadFault::TooLarge(fault) => Self::TooLarge(fault),
+            UploadFault::Client(fault) => fault.into(),
             UploadFault::Upstream(error) => Self::Garbled(Garbled::Connection(error)),
         }
     }

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::proxy::upstream::intake::{Intake, TooLarge};
+use crate::proxy::upstream::intake::{BadUpload, Intake};
 use crate::proxy::upstream::socket::{Outbox, Socket};
+use crate::telemetry::causes;
 
 /// What is yet to be sent of a request. Trailers are left behind.
 #[derive(Debug)]
@@ -32,11 +33,8 @@ pub enum Coding {
 
 #[derive(Debug, thiserror::Error)]
 pub enum UploadFault {
-    /// The body broke off or was malformed.
-    #[error("the request's body broke off: {0}")]
-    Client(String),
-    #[error("the request's body is too large: {0}")]
-    TooLarge(#[from] TooLarge),
+    #[error(transparent)]
+    Client(#[from] BadUpload),
     #[error("the upstream took no more: {0}")]
     Upstream(#[from] io::Error),
 }
@@ -102,8 +100,7 @@ impl Upload {
             let frame = match ready!(Pin::new(&mut *body).poll_frame(context)) {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => {
-                    let fault = UploadFault::Client(crate::telemetry::causes(&error));
-                    return Poll::Ready(Err(fault));
+                    return Poll::Ready(Err(BadUpload::BrokeOff(causes(&error)).into()));
                 }
                 None => {
                     self.finish()?;
@@ -125,7 +122,7 @@ impl Upload {
     }
 
     fn add(&mut self, data: Bytes) -> Result<(), UploadFault> {
-        self.intake.add(data.len())?;
+        self.intake.add(data.len()).map_err(BadUpload::TooLarge)?;
         match &mut self.coding {
             Coding::Length(left) => {
                 *left = left.checked_sub(data.len() as u64).ok_or_else(|| not_as_long("longer"))?;
@@ -151,7 +148,7 @@ impl Upload {
 }
 
 fn not_as_long(how: &str) -> UploadFault {
-    UploadFault::Client(format!("it is {how} than its Content-Length"))
+    BadUpload::BrokeOff(format!("it is {how} than its Content-Length")).into()
 }
 
 #[cfg(test)]
