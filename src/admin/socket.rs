@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -20,6 +21,7 @@ use tracing::instrument::WithSubscriber as _;
 
 use crate::admin::control::{self, Control};
 use crate::chance::{Chance, NoEntropy};
+use crate::wire::RequestBody;
 
 /// Why there is no socket. Completes "admin.socket: ".
 #[derive(Debug, thiserror::Error)]
@@ -144,8 +146,9 @@ async fn make_way(path: &Path) -> Result<(), BindFault> {
 
 /// Until the other side closes. It is trusted: no deadlines, no limits.
 async fn serve_one(stream: UnixStream, control: Arc<Control>) {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: http::Request<Incoming>| {
         let control = Arc::clone(&control);
+        let request = request.map(RequestBody::alone);
         async move { Ok::<_, Infallible>(control::answer(&control, request).await) }
     });
     // It ends in an error when somebody hangs up: nobody's fault.

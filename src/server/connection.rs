@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -24,7 +25,7 @@ use crate::server::entry;
 use crate::server::http2;
 use crate::server::observed::{Exchange, Observed, Progress, Waiting};
 use crate::server::refusal::Refusal;
-use crate::wire::Request;
+use crate::wire::{Request, RequestBody};
 
 /// Serve `stream` until either side closes it. `handler` sees only requests that passed `framing` and
 /// `entry`; dropping this future cancels what it is doing.
@@ -41,8 +42,9 @@ pub async fn serve<S, H, F>(
 {
     let progress = Arc::new(Progress::default());
     let begin = Arc::clone(&progress);
-    let service = service_fn(|request: Request| {
+    let service = service_fn(|request: http::Request<Incoming>| {
         let exchange = begin.begin();
+        let request = request.map(RequestBody::alone);
         let answer = entry::admit(request).map(|request| handler(request, peer));
         async move {
             let answer = match answer {

@@ -6,6 +6,7 @@ pub mod caller;
 pub mod form;
 pub mod number;
 pub mod request;
+pub mod request_body;
 pub mod upstream_url;
 
 pub use body::Body;
@@ -13,10 +14,11 @@ pub use caller::{Caller, TrustedProxies};
 pub use form::Form;
 pub use number::plain_number;
 pub use request::{Arrival, RequestId};
+pub use request_body::RequestBody;
 pub use upstream_url::{UpstreamKind, UpstreamProtocol, UpstreamUrl};
 
 /// A request as it came from the wire, its body not yet read.
-pub type Request = http::Request<hyper::body::Incoming>;
+pub type Request = http::Request<RequestBody>;
 
 /// An answer of our own.
 pub type Response = http::Response<Body>;

@@ -1,12 +1,16 @@
 //! HTTP/2 from clients, or from an ingress that puts many people's requests on one connection.
 
+use bytes::Bytes;
 use http::Version;
+use http_body_util::BodyExt as _;
+use tokio::sync::mpsc;
 
 use crate::support::doorman::{Doorman, Login};
-use crate::support::exchange::{Answering, Request};
+use crate::support::exchange::{Answering, Request, Upload};
 use crate::support::fake_idp::Person;
 use crate::support::fake_mcp_server::{FakeMcpServer, Feed};
 use crate::support::http2::Shared;
+use crate::support::soon;
 
 /// With one worker, so that whoever is on it shares everything that could be shared.
 async fn doorman() -> (Doorman, Shared) {
@@ -193,4 +197,43 @@ async fn a_name_that_is_not_ours_is_misdirected() {
     shared.send(elsewhere).await.assert_json_rpc_error(421);
 
     doorman.upstream().assert_untouched();
+}
+
+/// An answer may come before the request is whole, as a refusal does. What the client had on its way by then is no
+/// error of its, however often that happens; else it would end everybody's requests on the connection.
+#[tokio::test]
+async fn bodies_that_come_after_their_answers_harm_nobody() {
+    let (doorman, shared) = doorman().await;
+    let alice = doorman.log_in().await;
+    let (mut others, feed) = stream(&doorman, &shared, &alice).await;
+
+    for _ in 0..300 {
+        let (pieces, receiver) = mpsc::unbounded_channel();
+        let refused = shared.open_with(doorman.request("bad"), |_| Upload(receiver).boxed()).await;
+        assert_eq!(refused.status, 401);
+        pieces.send(Bytes::from_static(b"late")).unwrap();
+        drop(pieces);
+        refused.whole().await.assert_json_rpc_error(401);
+    }
+
+    shared.send(doorman.request(&alice.tokens.access)).await.assert_status(200);
+    feed.event("still here");
+    others.until("still here\n\n").await;
+}
+
+/// Who goes on sending to nobody is told to stop.
+#[tokio::test]
+async fn a_long_body_that_nobody_wants_is_not_read() {
+    let (doorman, shared) = doorman().await;
+    let (pieces, receiver) = mpsc::unbounded_channel();
+    let refused = shared.open_with(doorman.request("bad"), |_| Upload(receiver).boxed()).await;
+    assert_eq!(refused.status, 401);
+
+    // The one who would send them has gone when the stream has been reset.
+    let told = async {
+        while pieces.send(Bytes::from_static(&[b'x'; 1024])).is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the end of the upload", told).await;
 }

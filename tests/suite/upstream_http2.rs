@@ -36,7 +36,8 @@ async fn before(server: FakeMcpServer, most_streams: Option<u32>) -> (Builder, S
 
 fn reaching(server: FakeMcpServer, url: &str, more: &str) -> Builder {
     let yaml = format!("upstream: \"{url}\", upstream_protocol: http2{more}");
-    Doorman::in_front_of(server).workers(1).reaching(RESOURCE, &yaml, &[])
+    let doorman = Doorman::in_front_of(server).workers(1).reaching(RESOURCE, &yaml, &[]);
+    doorman.limits(|limits| limits.request_body = LONG as u64)
 }
 
 async fn started(server: FakeMcpServer, most_streams: Option<u32>) -> (Doorman, String) {

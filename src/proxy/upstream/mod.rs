@@ -13,10 +13,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::Response;
 use http::uri::{PathAndQuery, Uri};
-use http::{Request, Response};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use rustix::io::Errno;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{sleep, timeout};
@@ -27,7 +26,7 @@ use crate::proxy::odd_answers::OddAnswers;
 use crate::proxy::redirects::LeadsAway;
 use crate::proxy::sessions::NotGivenOut;
 use crate::proxy::streams::WorkerStreams;
-use crate::wire::{UpstreamKind, UpstreamProtocol};
+use crate::wire::{Request, UpstreamKind, UpstreamProtocol};
 
 use http1::upload::{Coding, Upload};
 use intake::{BadUpload, Intake, TooLarge};
@@ -147,7 +146,7 @@ impl Upstream {
         &self,
         permit: Admitted,
         at: Option<PathAndQuery>,
-        request: Request<Incoming>,
+        request: Request,
         names: &IdentityHeaders,
         peer: IpAddr,
     ) -> Result<Response<UpstreamBody>, UpstreamFault> {

@@ -294,7 +294,7 @@ async fn who_connected_and_says_nothing_holds_nobody_up() {
 /// What hyper alone, with no check before it, takes for requests: how many, and their bodies' bytes.
 async fn seen_by_hyper(bytes: &[u8]) -> (usize, usize) {
     let seen = Mutex::new((0, 0));
-    let service = service_fn(async |request: Request| {
+    let service = service_fn(async |request: http::Request<Incoming>| {
         let body = request.into_body().collect().await?.to_bytes();
         let mut seen = seen.lock().unwrap();
         *seen = (seen.0 + 1, seen.1 + body.len());

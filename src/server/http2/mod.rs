@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,7 +31,7 @@ use crate::server::http2::answer::Answer;
 use crate::server::http2::socket::{Seen, Socket};
 use crate::server::http2::streams::Streams;
 use crate::server::observed::Waiting;
-use crate::wire::Request;
+use crate::wire::{Request, RequestBody};
 
 /// Serve `stream`, of which `begun` has come, until either side closes it. `handler` sees only requests that
 /// passed `request` and `entry`; it is cancelled when its stream is reset, and all of them when this future
@@ -77,7 +78,8 @@ where
 {
     let streams = Streams::default();
     let _cut = streams.cut_when_dropped();
-    let service = service_fn(|request: Request| {
+    let service = service_fn(|request: http::Request<Incoming>| {
+        let request = request.map(RequestBody::on_shared_connection);
         let method = request.method().clone();
         let answer = request::admit(request).map(|request| handler(request, peer));
         let streams = streams.clone();

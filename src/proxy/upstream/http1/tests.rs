@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::proxy::upstream::intake::Intake;
 use crate::proxy::upstream::socket::{Scratch, Stream};
+use crate::wire::RequestBody;
 
 const UPLOAD: Deadlines = Deadlines {
     connect: Duration::from_secs(20),
@@ -28,7 +29,7 @@ const FIRST_BYTE: Deadlines =
     Deadlines { upload: Duration::from_secs(20), first_byte: Duration::from_millis(20), ..UPLOAD };
 
 /// The body of a request of `length` bytes, of which so much has come. Its client goes when the stream is dropped.
-async fn body(length: usize, sent: &str) -> (DuplexStream, Incoming) {
+async fn body(length: usize, sent: &str) -> (DuplexStream, RequestBody) {
     let (mut client, server) = duplex(1024);
     let (give, taken) = oneshot::channel();
     let give = Mutex::new(Some(give));
@@ -39,7 +40,7 @@ async fn body(length: usize, sent: &str) -> (DuplexStream, Incoming) {
     tokio::spawn(Builder::new().serve_connection(TokioIo::new(server), service));
     let request = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{sent}");
     client.write_all(request.as_bytes()).await.unwrap();
-    (client, taken.await.unwrap())
+    (client, RequestBody::alone(taken.await.unwrap()))
 }
 
 /// How an exchange ends with an upstream that reads everything and says nothing, and whether it was reached.
@@ -55,7 +56,7 @@ enum Far {
     Rests,
 }
 
-async fn fault_of(body: Incoming, far: Far, deadlines: Deadlines) -> (UpstreamFault, bool) {
+async fn fault_of(body: RequestBody, far: Far, deadlines: Deadlines) -> (UpstreamFault, bool) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut is_reached = false;

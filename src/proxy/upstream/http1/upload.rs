@@ -6,18 +6,18 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::proxy::upstream::intake::{BadUpload, Intake};
 use crate::proxy::upstream::socket::{Outbox, Socket};
 use crate::telemetry::causes;
+use crate::wire::RequestBody;
 
 /// What is yet to be sent of a request. Trailers are left behind.
 #[derive(Debug)]
 pub struct Upload {
     outbox: Outbox,
     /// `None` once all of it is in `outbox`.
-    body: Option<Incoming>,
+    body: Option<RequestBody>,
     coding: Coding,
     intake: Intake,
     has_moved: bool,
@@ -40,13 +40,13 @@ pub enum UploadFault {
 }
 
 impl Coding {
-    pub fn of(body: &Incoming) -> Self {
+    pub fn of(body: &RequestBody) -> Self {
         body.size_hint().exact().map_or(Self::Chunked, Self::Length)
     }
 }
 
 impl Upload {
-    pub fn new(head: Vec<u8>, body: Incoming, intake: Intake) -> Self {
+    pub fn new(head: Vec<u8>, body: RequestBody, intake: Intake) -> Self {
         let coding = Coding::of(&body);
         let body = Some(body).filter(|body| !body.is_end_stream());
         Self { outbox: Outbox::new(head), body, coding, intake, has_moved: false }

@@ -16,7 +16,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Scheme, Uri};
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 use tokio::time::timeout;
 
 use crate::policy::UpstreamServer;
@@ -26,7 +26,7 @@ use crate::proxy::upstream::http2::upload::Upload;
 use crate::proxy::upstream::intake::{BadUpload, Intake};
 use crate::proxy::upstream::patience::{Awaited, Patience};
 use crate::proxy::upstream::{Deadlines, UpstreamFault};
-use crate::wire::UpstreamKind;
+use crate::wire::{RequestBody, UpstreamKind};
 
 /// Why what an upstream sent is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,7 @@ pub async fn exchange(
     pool: &Pool,
     server: &UpstreamServer,
     head: Request<()>,
-    body: Incoming,
+    body: RequestBody,
     intake: Intake,
     deadlines: Deadlines,
 ) -> Result<Response<Body>, UpstreamFault> {
@@ -134,7 +134,7 @@ impl RequestHead {
         method: &Method,
         server: &UpstreamServer,
         target: &[&str],
-        body: &Incoming,
+        body: &RequestBody,
     ) -> Option<Request<()>> {
         // RFC 9110 §8.6: only some methods expect a body, so that its absence has to be told.
         let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);

@@ -6,23 +6,23 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::SendStream;
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::proxy::upstream::intake::{BadUpload, Intake};
 use crate::telemetry::causes;
+use crate::wire::RequestBody;
 
 /// What is yet to be sent: one piece, and what the client has not been asked for. Trailers are left behind.
 #[derive(Debug)]
 pub struct Upload {
     piece: Bytes,
     /// `None` once all of it is in `piece`.
-    body: Option<Incoming>,
+    body: Option<RequestBody>,
     intake: Intake,
     has_moved: bool,
 }
 
 impl Upload {
-    pub fn new(body: Incoming, intake: Intake) -> Self {
+    pub fn new(body: RequestBody, intake: Intake) -> Self {
         let body = Some(body).filter(|body| !body.is_end_stream());
         Self { piece: Bytes::new(), body, intake, has_moved: false }
     }
@@ -43,7 +43,7 @@ impl Upload {
                 None => self.body = None,
             }
         }
-        if self.body.as_ref().is_some_and(Incoming::is_end_stream) {
+        if self.body.as_ref().is_some_and(RequestBody::is_end_stream) {
             self.body = None;
         }
         Poll::Ready(Ok(()))
