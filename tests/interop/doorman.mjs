@@ -1,6 +1,8 @@
 // mcp-doorman as an operator runs it: a configuration file and `serve --config FILE`.
 import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { existsSync, rmSync } from 'node:fs';
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 
 import { freePort, start, until } from './processes.mjs';
 
@@ -68,7 +70,7 @@ sealing_keys:
 tokens: ${JSON.stringify({ access_ttl: accessTtl, ...tokens })}
 registration: ${JSON.stringify(registration)}
 clients: ${JSON.stringify(declared)}
-state: ${JSON.stringify(stateStanza(state, `${folder}/${name}.state`))}
+state: ${JSON.stringify(await stateStanza(state))}
 ${machines ? `machines: ${JSON.stringify(machines)}` : ''}
 `,
   );
@@ -101,9 +103,17 @@ function idpStanza({ issuer, clientId, settings = OIDC }, secret) {
   return { issuer, client_id: clientId, client_secret: { file: secret }, ...settings };
 }
 
-function stateStanza(state, dir) {
+async function stateStanza(state) {
   if (state === 'memory') return state;
-  return state === 'dir' ? { dir } : { redis: { address: state.address } };
+  return state === 'dir' ? { dir: await makeStateFolder() } : { redis: { address: state.address } };
+}
+
+/** In memory: a disk that is busy with something else would make logins wait, and fail. Gone with this process. */
+async function makeStateFolder() {
+  const memory = '/dev/shm';
+  const folder = await mkdtemp(`${existsSync(memory) ? memory : tmpdir()}/mcp-doorman-`);
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return `${folder}/state`;
 }
 
 /** What is said of the IdP, unless it brings `settings`. */
