@@ -30,6 +30,13 @@ use socket::{Scratch, Socket, Stream};
 pub use http1::Garbled;
 pub use http1::body::{Body as UpstreamBody, BrokenBody};
 
+// What `fuzzing` feeds.
+#[cfg(any(test, fuzzing))]
+pub mod fed {
+    pub use super::http1::body::Framing;
+    pub use super::http1::{answer_head, chunked};
+}
+
 /// What a worker needs to reach upstreams.
 #[derive(Debug)]
 pub struct Upstream {
