@@ -19,7 +19,7 @@ pub fn read(input: &[u8]) -> Body {
     loop {
         let (line, after) = match line(rest) {
             Line::Whole(line, after) => (line, after),
-            Line::Partial(begun) if begun.is_empty() || size(begun).is_some() => {
+            Line::Partial(begun) if rest.is_empty() || size(begun).is_some() => {
                 return Body::Partial { data };
             }
             Line::Partial(_) | Line::Wrong => return Body::Wrong,

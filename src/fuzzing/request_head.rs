@@ -35,8 +35,12 @@ pub fn request_head(data: &[u8]) {
     let served = Served::of(data);
 
     assert!(served.requests.len() <= judged.heads, "what was refused reached the application");
-    for (seen, expected) in served.requests.iter().zip(&expected) {
-        assert_eq!(seen, expected, "hyper reads another request");
+    for (seen, mut expected) in served.requests.iter().zip(expected.clone()) {
+        if judged.verdict.is_err() && seen.body.is_none() {
+            // What is refused takes the end of the body before it along, if both come in one read.
+            expected.body = None;
+        }
+        assert_eq!(*seen, expected, "hyper reads another request");
     }
     let mut whole = served.requests.iter().filter(|request| request.body.is_some());
     assert!(whole.by_ref().count() <= expected.len(), "half a body passed for a whole one");
@@ -87,7 +91,7 @@ impl Judged {
 }
 
 /// A request, as somebody reads it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Read {
     method: String,
     target: String,
