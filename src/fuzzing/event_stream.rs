@@ -43,7 +43,7 @@ pub fn read(stream: &[u8]) -> (Vec<Event>, Option<Vec<u8>>) {
 }
 
 /// Those that have an end: LF, CR, or CR LF.
-fn lines(stream: &[u8]) -> Vec<&[u8]> {
+pub fn lines(stream: &[u8]) -> Vec<&[u8]> {
     let (mut lines, mut rest) = (Vec::new(), stream);
     while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
         let (line, after) = rest.split_at(end);
