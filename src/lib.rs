@@ -41,3 +41,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod demo;
+
+// All that reads input, fed with anything: `tests/fuzz/run`.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

@@ -23,6 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["app"],
     &["doctor", "inject", "demo"],
     &["cli"],
+    &["fuzzing"],
 ];
 const BRANDS: &[&str] = &[
     "google",

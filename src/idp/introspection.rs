@@ -200,7 +200,7 @@ impl Idp {
 type Reader = fn(&Response<Vec<u8>>, Timestamp) -> Result<Introspected, IntrospectionFault>;
 
 /// §2.2
-fn introspected(
+pub fn introspected(
     answer: &Response<Vec<u8>>,
     _: Timestamp,
 ) -> Result<Introspected, IntrospectionFault> {
@@ -221,7 +221,10 @@ fn introspected(
 }
 
 /// Of an endpoint that asks for no credentials of ours, so what it refuses is the token.
-fn told_of(answer: &Response<Vec<u8>>, now: Timestamp) -> Result<Introspected, IntrospectionFault> {
+pub fn told_of(
+    answer: &Response<Vec<u8>>,
+    now: Timestamp,
+) -> Result<Introspected, IntrospectionFault> {
     let status = answer.status().as_u16();
     let says_why = |members: &Map<String, Value>| {
         ["error", "error_description"].iter().any(|name| members.contains_key(*name))

@@ -41,6 +41,13 @@ pub use recheck::{Recheck, Verdict};
 pub use resource::ResourceFault;
 pub use token_endpoint::LoginFault;
 
+// What `fuzzing` feeds.
+#[cfg(any(test, fuzzing))]
+pub mod fed {
+    pub use super::introspection::{introspected, told_of};
+    pub use super::token_endpoint::read as read_tokens;
+}
+
 /// The IdP: its settings, and what it published about itself when we last asked.
 #[derive(Debug)]
 pub struct Idp {

@@ -55,14 +55,14 @@ impl LoginFault {
 
 /// What the IdP answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub struct Answer {
     /// Whatever else is wrong with the answer: the one that was sent may be worthless now.
     pub refresh_token: Option<Secret>,
     pub tokens: Result<Tokens, LoginFault>,
 }
 
 #[derive(Debug)]
-pub(super) struct Tokens {
+pub struct Tokens {
     pub access: String,
     /// A refresh may bring none (OIDC Core §12.2).
     pub id: Option<String>,
@@ -133,7 +133,7 @@ pub(super) fn authenticated(
         .map_err(|_| LoginFault::Garbled("its metadata names an impossible endpoint"))
 }
 
-fn read(answer: &Response<Vec<u8>>) -> Answer {
+pub fn read(answer: &Response<Vec<u8>>) -> Answer {
     let body: Body = serde_json::from_slice(answer.body()).unwrap_or_default();
     let refresh_token = text(body.refresh_token).map(Secret::new);
     // Some IdPs answer errors with status 200, so the body is asked first.

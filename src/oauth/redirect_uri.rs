@@ -171,7 +171,7 @@ impl RedirectUri {
 }
 
 /// Is the host that a person reads the host that a browser goes to? `https://%65vil.example` is not, and
-/// neither is one in capitals: what is shown is the raw text.
+/// neither is one in capitals, nor that of `https:///evil.example`: what is shown is the raw text.
 fn says_its_host(text: &str, url: &Url) -> bool {
     let raw = authority(text);
     let raw = match url.port() {
@@ -179,7 +179,7 @@ fn says_its_host(text: &str, url: &Url) -> bool {
         None => raw,
     };
     let raw = raw.strip_suffix(if url.scheme() == "https" { ":443" } else { ":80" }).unwrap_or(raw);
-    raw.is_empty() || url.host_str() == Some(raw)
+    !text.contains("://") || url.host_str() == Some(raw)
 }
 
 fn target(text: &str) -> RedirectTarget {
@@ -289,6 +289,9 @@ mod tests {
             ("https://%D1%81laude.ai/cb", NotRegistrable::Host),
             ("http://%6cocalhost/cb", NotRegistrable::Host),
             ("https://Example.com/cb", NotRegistrable::Host),
+            ("https:///evil.example/cb", NotRegistrable::Host),
+            ("https:////evil.example/cb", NotRegistrable::Host),
+            ("http:///127.0.0.1/cb", NotRegistrable::Host),
             ("https://example.com/\tcb", NotRegistrable::Characters),
             ("javascript:alert(1)", NotRegistrable::Scheme),
             ("data:text/html,x", NotRegistrable::Scheme),

@@ -72,7 +72,7 @@ pub async fn admit(
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum NoBearer {
+pub enum NoBearer {
     Missing,
     /// Two headers: which one counts would be a guess.
     Repeated,
@@ -82,7 +82,7 @@ enum NoBearer {
 
 /// The one bearer token of the request (RFC 6750 §2.1). Whether its characters are a token's is the
 /// verifier's question. Tokens in the query or a form are not looked for (RFC 9700 §4.3).
-fn bearer(headers: &HeaderMap) -> Result<&[u8], NoBearer> {
+pub fn bearer(headers: &HeaderMap) -> Result<&[u8], NoBearer> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let line = lines.next().ok_or(NoBearer::Missing)?.as_bytes();
     if lines.next().is_some() {

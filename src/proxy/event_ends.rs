@@ -3,14 +3,14 @@
 
 /// The last bytes that have passed. Knows nothing else of a stream, however long its events are.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct EventEnds {
+pub struct EventEnds {
     last: [u8; 3],
     count: u8,
 }
 
 impl EventEnds {
     /// `bytes` have passed.
-    pub(super) fn pass(&mut self, bytes: &[u8]) {
+    pub fn pass(&mut self, bytes: &[u8]) {
         let from = bytes.len().saturating_sub(self.last.len());
         for byte in bytes.get(from..).unwrap_or_default() {
             let [_, two, three] = self.last;
@@ -21,7 +21,7 @@ impl EventEnds {
 
     /// After an empty line, or before everything. Not where a carriage return is the last byte: the line may
     /// yet end with a line feed.
-    pub(super) fn is_between_events(self) -> bool {
+    pub fn is_between_events(self) -> bool {
         let [one, two, three] = self.last;
         let before_last_end = match (self.count, two, three) {
             (0, _, _) | (1, _, b'\n') | (2, b'\r', b'\n') => return true,
@@ -35,7 +35,7 @@ impl EventEnds {
 
 /// What is put in: a comment, which is nothing to whoever reads events. Without an empty line after it: some
 /// take that for an event (httpx-sse does, once it has seen an id).
-pub(super) const COMMENT: &[u8] = b":\n";
+pub const COMMENT: &[u8] = b":\n";
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 /// Looks for the event. Thrown away when it has decided.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
-pub(super) struct FirstEvent {
+pub struct FirstEvent {
     /// Of the event under way, from the beginning of its first field. Comments before it are not held.
     held: Vec<u8>,
     /// Where its last line begins.
@@ -25,7 +25,7 @@ pub(super) struct FirstEvent {
 
 /// What to do with a piece of the stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Looked {
+pub enum Looked {
     /// This much goes out now; may be nothing.
     Undecided(Bytes),
     /// Both go out, and whatever comes after them, unseen.
@@ -35,7 +35,7 @@ pub(super) enum Looked {
 /// An `endpoint` event of which no client can make anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its event endpoint has no URL in a single line of data")]
-pub(super) struct NoUrl;
+pub struct NoUrl;
 
 #[derive(Debug, Default)]
 enum Data {
@@ -59,7 +59,7 @@ enum Shown {
 
 impl FirstEvent {
     /// `chunk` has come. The URL that messages go to becomes what `map` makes of it.
-    pub(super) fn look<E: From<NoUrl>>(
+    pub fn look<E: From<NoUrl>>(
         &mut self,
         chunk: &Bytes,
         map: impl FnOnce(&[u8]) -> Result<String, E>,
@@ -87,7 +87,7 @@ impl FirstEvent {
     }
 
     /// What was held back, when no more comes.
-    pub(super) fn rest(&mut self) -> Bytes {
+    pub fn rest(&mut self) -> Bytes {
         mem::take(&mut self.held).into()
     }
 

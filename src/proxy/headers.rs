@@ -171,7 +171,7 @@ fn starts_alike(prefix: &str, name: &str) -> bool {
 }
 
 /// By bytes: other applications' cookies pass as they are.
-fn without_own_cookies(line: &[u8]) -> Option<Vec<u8>> {
+pub fn without_own_cookies(line: &[u8]) -> Option<Vec<u8>> {
     let kept: Vec<&[u8]> = line
         .split(|byte| *byte == b';')
         .map(<[u8]>::trim_ascii)

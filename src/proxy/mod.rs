@@ -22,5 +22,14 @@ pub use sessions::Sessions;
 pub use streams::{StreamSettings, Streams};
 pub use upstream::Upstream;
 
+// What `fuzzing` feeds.
+#[cfg(any(test, fuzzing))]
+pub mod fed {
+    pub use super::event_ends::{COMMENT, EventEnds};
+    pub use super::first_event::{FirstEvent, Looked, NoUrl};
+    pub use super::headers::without_own_cookies;
+    pub use super::upstream::fed::{Framing, answer_head, chunked};
+}
+
 /// An answer to a call: the upstream's, or ours in its place.
 pub type Response = http::Response<Body>;

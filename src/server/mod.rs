@@ -30,6 +30,17 @@ pub use listen::{BindFault, ListenAddress};
 pub use peers::Peers;
 pub use workers::WorkerSettings;
 
+// What `fuzzing` feeds.
+#[cfg(any(test, fuzzing))]
+pub mod fed {
+    pub use super::connection::serve;
+    pub use super::drain::Drain;
+    pub use super::entry::check;
+    pub use super::framing::Framing;
+    pub use super::http2::fed::{Frame, Frames};
+    pub use super::refusal::Refusal;
+}
+
 use crate::proxy::Response;
 use crate::server::drain::Drain;
 use crate::server::workers::Workers;

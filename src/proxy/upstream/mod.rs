@@ -37,6 +37,13 @@ pub use body::{BrokenBody, UpstreamBody};
 pub use http1::Garbled;
 pub use http2::NoAnswer;
 
+// What `fuzzing` feeds.
+#[cfg(any(test, fuzzing))]
+pub mod fed {
+    pub use super::http1::body::Framing;
+    pub use super::http1::{answer_head, chunked};
+}
+
 /// What a worker needs to reach upstreams.
 #[derive(Debug)]
 pub struct Upstream {

@@ -33,6 +33,12 @@ use crate::server::http2::streams::Streams;
 use crate::server::observed::Waiting;
 use crate::wire::{Request, RequestBody};
 
+// What `fuzzing` feeds.
+#[cfg(any(test, fuzzing))]
+pub mod fed {
+    pub use super::frames::{Frame, Frames};
+}
+
 /// Serve `stream`, of which `begun` has come, until either side closes it. `handler` sees only requests that
 /// passed `request` and `entry`; it is cancelled when its stream is reset, and all of them when this future
 /// is dropped.
