@@ -117,7 +117,7 @@ impl Pool {
         server: &UpstreamServer,
         turn: Turn<'_>,
     ) -> Result<(SendRequest<Bytes>, Place), UpstreamFault> {
-        let stream = upstream::connect(server).await.map_err(UpstreamFault::Connect)?;
+        let stream = upstream::connect(server).await.map_err(UpstreamFault::of_connect)?;
         let (sender, begun) = connection::begin(stream).await.map_err(UpstreamFault::Connect)?;
         let streams = Arc::default();
         let place = Place::on(&streams, self);
