@@ -134,9 +134,9 @@ impl Client {
         self.requests.iter().filter(|request| request.is_whole()).count()
     }
 
-    /// Until a deadline of the program's ends it. Few, because that takes its time.
+    /// Until a deadline of the program's ends it. Few, and the first ones, because that takes its time.
     fn waits_in_vain(&self) -> bool {
-        self.rest == Rest::Open && self.number.is_multiple_of(50)
+        self.rest == Rest::Open && self.number.is_multiple_of(10) && self.number < 5 * BATCH
     }
 
     async fn play(self) -> Played {

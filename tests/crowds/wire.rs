@@ -436,6 +436,22 @@ pub const EVENTS: &str =
 /// The end of it.
 pub const LAST_CHUNK: &str = "0\r\n\r\n";
 
+/// Events as the server sent them: comments between two of them are the program's. One within an event stays.
+pub fn without_comments(text: &str) -> String {
+    let (mut events, mut rest) = (String::new(), text);
+    while !rest.is_empty() {
+        let is_between = events.is_empty() || events.ends_with("\n\n");
+        if let Some(after) = rest.strip_prefix(":\n").filter(|_| is_between) {
+            rest = after;
+            continue;
+        }
+        let (event, after) = rest.split_at(rest.find("\n\n").map_or(rest.len(), |at| at + 2));
+        events.push_str(event);
+        rest = after;
+    }
+    events
+}
+
 pub fn event(data: &str) -> String {
     format!("{:x}\r\ndata: {data}\n\n\r\n", data.len() + 8)
 }
