@@ -64,6 +64,9 @@ async fn the_mcp_server_sees_what_was_asked_for_and_nothing_else() {
         assert!(answer.status() == 200 && answer.text() == "0", "{answer:?}");
         recorder.take();
         program.assert_well();
+        if number.is_multiple_of(100 * BATCH) {
+            eprintln!("{number} so far");
+        }
     }
 
     for played in patient.join_all().await {

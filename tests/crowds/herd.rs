@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mcp_doorman::clock::Clock;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -17,7 +17,7 @@ use crate::wire::{self, Wire};
 #[tokio::test]
 async fn with_tokens_of_ours_all_are_back_within_seconds() {
     let idp = FakeIdp::start(Clock::System).await;
-    let program = Program::start(&idp, upstream().await, "").await;
+    let program = Program::start(&idp, upstream(), "").await;
     let mut tokens = Vec::new();
     for _ in 0..CLIENTS / 10 {
         tokens.push(program.token().await);
@@ -31,7 +31,7 @@ async fn with_tokens_of_ours_all_are_back_within_seconds() {
 async fn with_tokens_of_the_idp_all_are_back_within_seconds() {
     let idp = FakeIdp::start(Clock::System).await;
     idp.publish_keys(200, set_of(&[&IDP_KEY]));
-    let program = Program::start(&idp, upstream().await, "tokens: { issued_by: idp }").await;
+    let program = Program::start(&idp, upstream(), "tokens: { issued_by: idp }").await;
     let now = Clock::System.now().seconds();
     let token = |number: usize| {
         let of_person = of(&idp, "somebody", now).claim("jti", number.to_string());
@@ -113,8 +113,11 @@ async fn come_in(
 }
 
 /// Answers each call with its number.
-async fn upstream() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+fn upstream() -> SocketAddr {
+    // Room for all: it is not the server that is tried.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(4096).unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
