@@ -25,7 +25,8 @@ use crate::server::entry;
 use crate::server::http2;
 use crate::server::observed::{Exchange, Observed, Progress, Waiting};
 use crate::server::refusal::Refusal;
-use crate::wire::{Request, RequestBody};
+use crate::wire::Request;
+use crate::wire::request_body::{LeftUnread, RequestBody};
 
 /// Serve `stream` until either side closes it. `handler` sees only requests that passed `framing` and
 /// `entry`; dropping this future cancels what it is doing.
@@ -44,14 +45,16 @@ pub async fn serve<S, H, F>(
     let begin = Arc::clone(&progress);
     let service = service_fn(|request: http::Request<Incoming>| {
         let exchange = begin.begin();
-        let request = request.map(RequestBody::alone);
+        // Of a body in chunks that nobody wants, hyper reads no more than one, and closes.
+        let left = request.body().size_hint().exact().is_none().then(LeftUnread::default);
+        let request = request.map(|body| RequestBody::alone(body, left.clone()));
         let answer = entry::admit(request).map(|request| handler(request, peer));
         async move {
             let answer = match answer {
                 Ok(answer) => Ok(answer.await),
                 Err(refusal) => Err(refusal),
             };
-            Ok::<_, Infallible>(finish(answer, exchange, peer))
+            Ok::<_, Infallible>(finish(answer, left.as_ref(), exchange, peer))
         }
     });
     let io = TokioIo::new(Observed::new(stream, Arc::clone(&progress)));
@@ -141,6 +144,7 @@ fn builder() -> Builder {
 
 fn finish(
     answer: Result<Response, Refusal>,
+    left: Option<&LeftUnread>,
     exchange: Exchange,
     peer: IpAddr,
 ) -> http::Response<Answer> {
@@ -150,7 +154,7 @@ fn finish(
         refusal.log(peer);
         refusal.to_response().map(Into::into)
     });
-    if exchange.is_last() {
+    if exchange.is_last() || left.is_some_and(LeftUnread::is_so) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.map(|body| Answer { body, _exchange: exchange })

@@ -1,7 +1,9 @@
 //! The body of a request, as far as nobody has read it.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,24 +13,43 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// What a client sends. Dropped before its end it is no longer wanted, which on a connection that other requests
-/// share is not said at once: what is on its way by then would count as the client's error, and a hundred of those
-/// end the connection with everybody's requests.
+/// What a client sends. Dropped before its end it is no longer wanted.
 #[derive(Debug)]
 pub struct RequestBody {
-    /// `None` while it is being dropped.
+    /// `None` once it has ended.
     body: Option<Incoming>,
-    is_on_shared_connection: bool,
+    unwanted: Unwanted,
+}
+
+/// What becomes of the rest, if there is one.
+#[derive(Debug)]
+enum Unwanted {
+    /// hyper's business.
+    Forgotten,
+    Told(LeftUnread),
+    /// On a connection that other requests share, to stop the client would count what is on its way by then as an
+    /// error of its, and a hundred of those end the connection with everybody's requests.
+    Read,
+}
+
+/// Whether there was a rest that nobody wanted. Clones tell the same.
+#[derive(Clone, Debug, Default)]
+pub struct LeftUnread(Arc<AtomicBool>);
+
+impl LeftUnread {
+    pub fn is_so(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl RequestBody {
-    /// Of the only request that is under way on its connection.
-    pub fn alone(body: Incoming) -> Self {
-        Self { body: Some(body), is_on_shared_connection: false }
+    /// Of the only request that is under way on its connection. `left` is told, if it is there.
+    pub fn alone(body: Incoming, left: Option<LeftUnread>) -> Self {
+        Self { body: Some(body), unwanted: left.map_or(Unwanted::Forgotten, Unwanted::Told) }
     }
 
     pub fn on_shared_connection(body: Incoming) -> Self {
-        Self { body: Some(body), is_on_shared_connection: true }
+        Self { body: Some(body), unwanted: Unwanted::Read }
     }
 }
 
@@ -40,10 +61,13 @@ impl HttpBody for RequestBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.get_mut().body {
-            Some(body) => Pin::new(body).poll_frame(context),
-            None => Poll::Ready(None),
+        let this = self.get_mut();
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if frame.is_none() {
+            this.body = None;
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -51,17 +75,21 @@ impl HttpBody for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if self.is_on_shared_connection
-            && let Some(body) = self.body.take().filter(|body| !body.is_end_stream())
-            && let Ok(runtime) = Handle::try_current()
-        {
-            runtime.spawn(timeout(LONGEST_REST, read_rest(body)));
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        match &self.unwanted {
+            Unwanted::Forgotten => {}
+            Unwanted::Told(left) => left.0.store(true, Ordering::Relaxed),
+            Unwanted::Read => {
+                if let Ok(runtime) = Handle::try_current() {
+                    runtime.spawn(timeout(LONGEST_REST, read_rest(body)));
+                }
+            }
         }
     }
 }

@@ -148,6 +148,13 @@ async fn an_answer_that_does_not_wait_for_the_body_says_that_it_is_the_last() {
     assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     assert_eq!(rest, "");
 
+    let mut chunked = connect(stop.clone());
+    let chunks = b"POST /mcp HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let body = b"1\r\na\r\n".repeat(10);
+    chunked.write_all(&[&chunks[..], &body, b"0\r\n\r\n"].concat()).await.unwrap();
+    let (answer, _) = read_to_end(&mut chunked).await;
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+
     let mut in_one = connect(stop);
     for _ in 0..2 {
         in_one.write_all(&[&head[..], b"body"].concat()).await.unwrap();

@@ -40,7 +40,7 @@ async fn body(length: usize, sent: &str) -> (DuplexStream, RequestBody) {
     tokio::spawn(Builder::new().serve_connection(TokioIo::new(server), service));
     let request = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{sent}");
     client.write_all(request.as_bytes()).await.unwrap();
-    (client, RequestBody::alone(taken.await.unwrap()))
+    (client, RequestBody::alone(taken.await.unwrap(), None))
 }
 
 /// How an exchange ends with an upstream that reads everything and says nothing, and whether it was reached.
