@@ -22,14 +22,17 @@ pub(super) struct Recorded {
 
 impl Recorded {
     pub(super) fn start() -> Self {
+        Self::start_with(&settings())
+    }
+
+    fn start_with(settings: &WorkerSettings) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&seen);
-        let settings = settings();
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let running = start(
             Listener::bind(ListenAddress { address: any_port, fallback: None }).unwrap(),
             NonZeroUsize::new(2).unwrap(),
-            &settings,
+            settings,
             move || {
                 let record = Arc::clone(&record);
                 move |request, peer| handle(request, peer, Arc::clone(&record))
@@ -292,6 +295,39 @@ async fn after_a_drain_nobody_listens() {
     assert_eq!(drained, Drained::Everything);
     assert_eq!(idle.read_to_end(&mut rest).await.unwrap(), 0);
     TcpStream::connect(server.running.address()).await.unwrap_err();
+}
+
+/// Threat F6. Who has too many is closed without an answer; those that stand go on, and make room when they go.
+#[tokio::test]
+async fn one_address_does_not_take_all_connections() {
+    let peers = Peers::counting_loopback(NonZeroUsize::new(2).unwrap());
+    let server = Recorded::start_with(&WorkerSettings { peers, ..settings() });
+    let connect = || TcpStream::connect(server.running.address());
+    let request = post("/a", "Connection: close\r\n", "");
+    let (mut one, _two) = (connect().await.unwrap(), connect().await.unwrap());
+
+    let mut third = connect().await.unwrap();
+    // It may be closed before that is written, or with it unread.
+    let _ = third.write_all(request.as_bytes()).await;
+    let mut answer = String::new();
+    let _ = third.read_to_string(&mut answer).await;
+
+    assert_eq!(answer, "");
+    one.write_all(request.as_bytes()).await.unwrap();
+    one.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    let has_room = async {
+        loop {
+            let mut next = connect().await.unwrap();
+            let _ = next.write_all(request.as_bytes()).await;
+            let mut answer = String::new();
+            let _ = next.read_to_string(&mut answer).await;
+            if answer.starts_with("HTTP/1.1 200 OK") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), has_room).await.unwrap();
 }
 
 /// The kernel has told its client that the connection stands.

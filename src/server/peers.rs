@@ -15,6 +15,8 @@ pub struct Peers {
     /// `None`: nothing is counted.
     most: Option<NonZeroUsize>,
     proxies: TrustedProxies,
+    /// In tests everybody is there.
+    counts_loopback: bool,
     /// No more than there are connections, which have their limit.
     open: Arc<Mutex<HashMap<Block, usize>>>,
 }
@@ -30,7 +32,12 @@ pub struct Crowded;
 impl Peers {
     /// At most `most` from each address, but for those of `proxies`, behind which everybody is, and our own pod's.
     pub fn new(most: Option<NonZeroUsize>, proxies: TrustedProxies) -> Self {
-        Self { most, proxies, open: Arc::default() }
+        Self { most, proxies, counts_loopback: false, open: Arc::default() }
+    }
+
+    #[cfg(test)]
+    pub fn counting_loopback(most: NonZeroUsize) -> Self {
+        Self { counts_loopback: true, ..Self::new(Some(most), TrustedProxies::default()) }
     }
 
     pub fn most(&self) -> Option<NonZeroUsize> {
@@ -41,7 +48,8 @@ impl Peers {
     pub fn admit(&self, peer: IpAddr) -> Result<Seat, Crowded> {
         let peer = peer.to_canonical();
         let Some(most) = self.most else { return Ok(Seat(None)) };
-        if peer.is_loopback() || self.proxies.trusts(peer) {
+        let is_ours = peer.is_loopback() && !self.counts_loopback;
+        if is_ours || self.proxies.trusts(peer) {
             return Ok(Seat(None));
         }
         let block = Block::of(peer);

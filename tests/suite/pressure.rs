@@ -1,10 +1,8 @@
 //! What happens where the machine has no more to give: files, connections, memory, readers of the log.
 
 use std::fs;
-use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, interval};
 
@@ -63,47 +61,6 @@ async fn without_files_what_is_open_goes_on_and_nothing_spins() {
     };
     soon("a file for the call", recovered).await;
     program.door().send(program.request()).await.assert_status(200);
-}
-
-/// The address of this machine on a network besides loopback. No packet is sent.
-fn own_address() -> IpAddr {
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    socket.connect("192.0.2.1:9").unwrap();
-    socket.local_addr().unwrap().ip()
-}
-
-/// Threat F6 of the design.
-#[tokio::test]
-async fn one_address_does_not_take_all_connections() {
-    let yaml = "listen: 0.0.0.0:0\nlimits: { connections_per_address: 3 }\n";
-    let program = Program::started(yaml, &[]).await;
-    let door = program.door_at(own_address());
-    let mut open = Vec::new();
-    for _ in 0..3 {
-        open.push(TcpStream::connect(door.address).await.unwrap());
-    }
-
-    let mut fourth = TcpStream::connect(door.address).await.unwrap();
-
-    let end = soon("the end of a connection", fourth.read(&mut [0])).await;
-    assert!(matches!(end, Ok(0)), "it is answered: {end:?}");
-    let line = program.line_with("has too many").await;
-    assert_eq!((&line["peer"], &line["most"]), (&door.address.ip().to_string().into(), &3.into()));
-    // Those that stand do, and so does loopback.
-    program.door_at([127, 0, 0, 1].into()).send(program.request()).await.assert_status(200);
-    drop(open);
-    let recovered = async {
-        loop {
-            let mut next = TcpStream::connect(door.address).await.unwrap();
-            // Nothing is said, and it stays open.
-            let read = tokio::time::timeout(Duration::from_millis(200), next.read(&mut [0])).await;
-            if read.is_err() {
-                return;
-            }
-        }
-    };
-    soon("room for one more", recovered).await;
-    door.send(program.request()).await.assert_status(200);
 }
 
 /// Fault 48 of the design: the log's reader has stopped, and the pipe to it is full.

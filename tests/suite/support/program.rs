@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -134,11 +134,6 @@ impl Program {
 
     pub fn door(&self) -> Door {
         Door::to(self.address(), HOST)
-    }
-
-    /// The same, reached by another address of this machine.
-    pub fn door_at(&self, ip: IpAddr) -> Door {
-        Door::to(SocketAddr::new(ip, self.address().port()), HOST)
     }
 
     /// A call of somebody who may.
