@@ -336,7 +336,7 @@ impl Store for FileStore {
 }
 
 /// A disk that takes longer is not one to wait for.
-const DEADLINE: Duration = Duration::from_secs(2);
+const DEADLINE: Duration = Duration::from_secs(5);
 const READS_AT_ONCE: usize = 32;
 /// Reads, and changes: more than all clients that come at once, and little memory.
 const MOST_WAITING: usize = 4096;

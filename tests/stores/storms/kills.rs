@@ -47,7 +47,8 @@ async fn kills_of_replicas_lose_only_what_a_strict_idp_refuses() {
 async fn kills_of_the_only_process_lose_no_login_that_is_kept_in_a_file() {
     let idp = RotatingIdp::start(Duration::MAX).await;
     let upstream = FakeMcpServer::start().await;
-    let folder = tempfile::tempdir().unwrap();
+    // In memory, if that may be: a process that is killed loses no more there, and a busy disk would be late.
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let state = format!("{{ dir: {} }}", folder.path().display());
     // Asking the IdP, when it is cut, is done again only after 90 s: not to be waited for each time.
     let tokens = if is_short() { "" } else { ASKS_OFTEN };
