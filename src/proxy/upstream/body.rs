@@ -1,8 +1,9 @@
 //! The body of an upstream's answer, whichever HTTP it came by.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -17,6 +18,9 @@ pub enum UpstreamBody {
     Http1(http1::body::Body),
     /// Boxed, so that it takes no more room than the other.
     Http2(Box<http2::body::Body>),
+    /// It broke off, which has yet to be told.
+    Broken(BrokenBody),
+    Told,
 }
 
 /// Why there is no more of an answer, though it has not ended.
@@ -50,16 +54,31 @@ impl HttpBody for UpstreamBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        match self.get_mut() {
-            Self::Http1(body) => Pin::new(body).poll_frame(context),
-            Self::Http2(body) => Pin::new(body).poll_frame(context),
+        let this = self.get_mut();
+        let data = match this {
+            Self::Http1(body) => ready!(body.poll_data(context)),
+            Self::Http2(body) => ready!(body.poll_data(context)),
+            Self::Broken(_) | Self::Told => match mem::replace(this, Self::Told) {
+                Self::Broken(fault) => return Poll::Ready(Some(Err(fault))),
+                Self::Http1(_) | Self::Http2(_) | Self::Told => return Poll::Ready(None),
+            },
+        };
+        match data {
+            Ok(data) => Poll::Ready(data.map(|data| Ok(Frame::data(data)))),
+            // Told a moment later: what the client was given before it, the header too, is written first.
+            Err(fault) => {
+                *this = Self::Broken(fault);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(body) => body.is_end_stream(),
+            Self::Http1(body) => body.is_over(),
+            Self::Http2(body) => body.is_over(),
+            Self::Broken(_) | Self::Told => false,
         }
     }
 
@@ -67,6 +86,7 @@ impl HttpBody for UpstreamBody {
         match self {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
+            Self::Broken(_) | Self::Told => SizeHint::default(),
         }
     }
 }

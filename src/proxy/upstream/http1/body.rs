@@ -2,11 +2,10 @@
 //! the client does not read stays in the upstream's hands.
 
 use std::mem;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::SizeHint;
 
 use crate::proxy::upstream::body::BrokenBody;
 use crate::proxy::upstream::http1::answer_head::Reuse;
@@ -39,9 +38,6 @@ pub struct Body {
 enum State {
     Coming(Connection),
     Over,
-    /// Not told yet.
-    Broken(BrokenBody),
-    Told,
 }
 
 /// What the body comes over, and where that goes afterwards.
@@ -126,7 +122,11 @@ impl Body {
         self.input = Bytes::new();
     }
 
-    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BrokenBody>> {
+    /// What comes next; `None` at the end.
+    pub fn poll_data(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, BrokenBody>> {
         loop {
             if let Some(data) = self.take()? {
                 return Poll::Ready(Ok(Some(data)));
@@ -142,38 +142,13 @@ impl Body {
             }
         }
     }
-}
 
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = BrokenBody;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        let this = self.get_mut();
-        if matches!(this.state, State::Broken(_))
-            && let State::Broken(fault) = mem::replace(&mut this.state, State::Told)
-        {
-            return Poll::Ready(Some(Err(fault)));
-        }
-        match ready!(this.poll_data(context)) {
-            Ok(data) => Poll::Ready(data.map(|data| Ok(Frame::data(data)))),
-            // Told a moment later: what the client was given before it, the header too, is written first.
-            Err(fault) => {
-                this.state = State::Broken(fault);
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
+    /// Whether all of it has been taken.
+    pub fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
     }
 
-    fn size_hint(&self) -> SizeHint {
+    pub fn size_hint(&self) -> SizeHint {
         match self.framing {
             Framing::Length(left) => SizeHint::with_exact(left),
             Framing::Chunked(_) | Framing::UntilClose => SizeHint::default(),

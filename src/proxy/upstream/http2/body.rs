@@ -1,15 +1,13 @@
 //! The body of an answer. The upstream may send as much as a stream's window has room for; more only once the client
 //! has taken that.
 
-use std::mem;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::SizeHint;
 
 use crate::proxy::upstream::body::BrokenBody;
 use crate::proxy::upstream::http2::Open;
@@ -28,9 +26,6 @@ pub struct Body {
 enum State {
     Coming(RecvStream, Open),
     Over,
-    /// Not told yet.
-    Broken(BrokenBody),
-    Told,
 }
 
 impl Body {
@@ -51,7 +46,11 @@ impl Body {
         }
     }
 
-    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BrokenBody>> {
+    /// What comes next; `None` at the end.
+    pub fn poll_data(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, BrokenBody>> {
         loop {
             let State::Coming(stream, open) = &mut self.state else { return Poll::Ready(Ok(None)) };
             open.poll_upload(context)?;
@@ -69,38 +68,13 @@ impl Body {
             }
         }
     }
-}
 
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = BrokenBody;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        let this = self.get_mut();
-        if matches!(this.state, State::Broken(_))
-            && let State::Broken(fault) = mem::replace(&mut this.state, State::Told)
-        {
-            return Poll::Ready(Some(Err(fault)));
-        }
-        match ready!(this.poll_data(context)) {
-            Ok(data) => Poll::Ready(data.map(|data| Ok(Frame::data(data)))),
-            // Told a moment later: what the client was given before it, the header too, is written first.
-            Err(fault) => {
-                this.state = State::Broken(fault);
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
+    /// Whether all of it has been taken.
+    pub fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
     }
 
-    fn size_hint(&self) -> SizeHint {
+    pub fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
