@@ -53,7 +53,7 @@ pub async fn forward(
         Ok(answer) => {
             upstream.odd_answers.note(&asked, &answer, &resource, arrival);
             let (mut head, body) = answer.into_parts();
-            if let Err(fault) = redirects::make_public(&mut head.headers, &resource) {
+            if let Err(fault) = redirects::make_public(head.status, &mut head.headers, &resource) {
                 return failed(&fault.into(), &resource, arrival);
             }
             if let Err(fault) = sessions.from_upstream(holder, known, &mut head.headers) {

@@ -2,7 +2,7 @@
 //! clients can't reach; and a hostile one would send them, with their token, to where it likes.
 
 use http::header::LOCATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use url::{ParseError, Position, Url};
 
 use crate::policy::Resource;
@@ -12,13 +12,25 @@ use crate::policy::Resource;
 #[error("its Location leads out of the resource, to {0}")]
 pub struct LeadsAway(String);
 
-/// Make the `Location` of an answer (RFC 9110 §10.2.2) the public one, if it has one.
-pub fn make_public(headers: &mut HeaderMap, resource: &Resource) -> Result<(), LeadsAway> {
+/// Make the `Location` of an answer (RFC 9110 §10.2.2) the public one, if it has one. What leads away is refused in
+/// a redirect, which is nothing without it, and left out of any other answer.
+pub fn make_public(
+    status: StatusCode,
+    headers: &mut HeaderMap,
+    resource: &Resource,
+) -> Result<(), LeadsAway> {
     let Some(location) = headers.get(LOCATION) else { return Ok(()) };
     let is_single = headers.get_all(LOCATION).iter().nth(1).is_none();
     let public = public(location, resource).filter(|_| is_single);
-    let public = public.ok_or_else(|| LeadsAway(shown(location)))?;
-    headers.insert(LOCATION, public);
+    match public {
+        Some(public) => {
+            headers.insert(LOCATION, public);
+        }
+        None if status.is_redirection() => return Err(LeadsAway(shown(location))),
+        None => {
+            headers.remove(LOCATION);
+        }
+    }
     Ok(())
 }
 
@@ -74,6 +86,8 @@ mod tests {
     use crate::policy::Access;
     use crate::wire::UpstreamUrl;
 
+    const REDIRECT: StatusCode = StatusCode::TEMPORARY_REDIRECT;
+
     fn resource(public: &str, upstream: &str) -> Resource {
         Resource::new(
             PublicUrl::parse(public).unwrap(),
@@ -88,7 +102,7 @@ mod tests {
     fn told(location: &[u8], resource: &Resource) -> Option<String> {
         let location = HeaderValue::from_bytes(location).unwrap();
         let mut headers = HeaderMap::from_iter([(LOCATION, location)]);
-        make_public(&mut headers, resource).ok()?;
+        make_public(REDIRECT, &mut headers, resource).ok()?;
         Some(headers[LOCATION].to_str().unwrap().to_owned())
     }
 
@@ -162,6 +176,18 @@ mod tests {
         }
     }
 
+    /// The call was done, and what it says beside is of use.
+    #[test]
+    fn an_answer_that_is_no_redirect_loses_only_its_location() {
+        let resource = resource("https://tools.example/mcp", "http://127.0.0.1:3000/mcp");
+        let location = HeaderValue::from_static("http://127.0.0.1:3000/other");
+        let mut headers = HeaderMap::from_iter([(LOCATION, location)]);
+
+        assert_eq!(make_public(StatusCode::CREATED, &mut headers, &resource), Ok(()));
+
+        assert!(headers.is_empty());
+    }
+
     #[test]
     fn two_are_one_too_many() {
         let resource = resource("https://tools.example/mcp", "http://127.0.0.1:3000/mcp");
@@ -169,7 +195,7 @@ mod tests {
         headers.append(LOCATION, HeaderValue::from_static("/mcp/a?secret=1"));
         headers.append(LOCATION, HeaderValue::from_static("/mcp/b"));
 
-        let fault = make_public(&mut headers, &resource).unwrap_err();
+        let fault = make_public(REDIRECT, &mut headers, &resource).unwrap_err();
 
         assert_eq!(fault.to_string(), "its Location leads out of the resource, to /mcp/a");
     }

@@ -192,7 +192,7 @@ fn is_an_id(text: &str) -> bool {
 pub(super) const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Of what an upstream names a session by. Some put a JWT there; sealed it must still fit in a header.
 const LONGEST: usize = 2048;
-/// At most 1.5 MiB of them, in all.
+/// 2 MiB of them at most.
 const MOST_OPENED: usize = 2048;
 const LONGEST_KEPT: usize = 256;
 const SESSION_ID: Kind<Bound> = Kind::new("doorman_si_", 1);
