@@ -7,13 +7,14 @@ pub mod stop;
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::Dispatch;
@@ -307,7 +308,9 @@ fn peers(config: &Config, open_files: u64) -> Peers {
         ConnectionLimit::AtMost(count) => Some(count),
         ConnectionLimit::Unlimited => None,
     };
-    Peers::new(most, config.trusted_proxies.clone())
+    // Behind proxies is everybody, and on loopback our own pod.
+    let loopback = [IpNet::from(LOOPBACK_V4), IpNet::from(LOOPBACK_V6)];
+    Peers::new(most, [config.trusted_proxies.ranges(), &loopback].concat())
 }
 
 fn announce(config: &Config, address: SocketAddr, health: SocketAddr, open_files: u64) {
@@ -360,6 +363,9 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr, open_files
 }
 
 const ENOUGH_FILES: u64 = 4096;
+/// RFC 1122 §3.2.1.3, RFC 4291 §2.5.3
+const LOOPBACK_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+const LOOPBACK_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128);
 
 /// Where the IdP sends people back to: to be registered there exactly so.
 pub fn redirect_uri(config: &Config) -> String {

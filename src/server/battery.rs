@@ -300,7 +300,7 @@ async fn after_a_drain_nobody_listens() {
 /// Threat F6. Who has too many is closed without an answer; those that stand go on, and make room when they go.
 #[tokio::test]
 async fn one_address_does_not_take_all_connections() {
-    let peers = Peers::counting_loopback(NonZeroUsize::new(2).unwrap());
+    let peers = Peers::new(NonZeroUsize::new(2), Vec::new());
     let server = Recorded::start_with(&WorkerSettings { peers, ..settings() });
     let connect = || TcpStream::connect(server.running.address());
     let request = post("/a", "Connection: close\r\n", "");

@@ -6,38 +6,36 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ipnet::IpNet;
+
 use crate::budget::Block;
-use crate::wire::TrustedProxies;
 
 /// Who may connect. Clones share what is counted.
 #[derive(Clone, Debug, Default)]
 pub struct Peers {
     /// `None`: nothing is counted.
     most: Option<NonZeroUsize>,
-    proxies: TrustedProxies,
-    /// In tests everybody is there.
-    counts_loopback: bool,
-    /// No more than there are connections, which have their limit.
-    open: Arc<Mutex<HashMap<Block, usize>>>,
+    /// Whose connections are not counted.
+    spared: Vec<IpNet>,
+    open: Open,
 }
+
+/// How many are open. No more than there are connections, which have their limit.
+#[derive(Clone, Debug, Default)]
+struct Open(Arc<Mutex<HashMap<Block, usize>>>);
 
 /// One connection is open. Dropped with it.
 #[derive(Debug)]
-pub struct Seat(Option<(Peers, Block)>);
+pub struct Seat(Option<(Open, Block)>);
 
 /// The address has all that it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crowded;
 
 impl Peers {
-    /// At most `most` from each address, but for those of `proxies`, behind which everybody is, and our own pod's.
-    pub fn new(most: Option<NonZeroUsize>, proxies: TrustedProxies) -> Self {
-        Self { most, proxies, counts_loopback: false, open: Arc::default() }
-    }
-
-    #[cfg(test)]
-    pub fn counting_loopback(most: NonZeroUsize) -> Self {
-        Self { counts_loopback: true, ..Self::new(Some(most), TrustedProxies::default()) }
+    /// At most `most` from each address, but for those in `spared`.
+    pub fn new(most: Option<NonZeroUsize>, spared: Vec<IpNet>) -> Self {
+        Self { most, spared, open: Open::default() }
     }
 
     pub fn most(&self) -> Option<NonZeroUsize> {
@@ -48,30 +46,31 @@ impl Peers {
     pub fn admit(&self, peer: IpAddr) -> Result<Seat, Crowded> {
         let peer = peer.to_canonical();
         let Some(most) = self.most else { return Ok(Seat(None)) };
-        let is_ours = peer.is_loopback() && !self.counts_loopback;
-        if is_ours || self.proxies.trusts(peer) {
+        if self.spared.iter().any(|range| range.contains(&peer)) {
             return Ok(Seat(None));
         }
         let block = Block::of(peer);
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         let count = open.entry(block).or_default();
         if *count >= most.get() {
             return Err(Crowded);
         }
         *count += 1;
         drop(open);
-        Ok(Seat(Some((self.clone(), block))))
+        Ok(Seat(Some((self.open.clone(), block))))
     }
+}
 
+impl Open {
     fn lock(&self) -> MutexGuard<'_, HashMap<Block, usize>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let Some((peers, block)) = &self.0 else { return };
-        if let Entry::Occupied(mut count) = peers.lock().entry(*block) {
+        let Some((open, block)) = &self.0 else { return };
+        if let Entry::Occupied(mut count) = open.lock().entry(*block) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -85,8 +84,7 @@ mod tests {
     use super::*;
 
     fn peers(most: usize) -> Peers {
-        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
-        Peers::new(NonZeroUsize::new(most), proxies)
+        Peers::new(NonZeroUsize::new(most), vec!["10.0.0.0/8".parse().unwrap()])
     }
 
     /// Threat F6 of the design.
@@ -107,16 +105,16 @@ mod tests {
         seats.push(admit("192.0.2.1").unwrap());
         assert!(admit("192.0.2.1").is_err());
         drop(seats);
-        assert!(peers.lock().is_empty(), "who has gone is not remembered");
+        assert!(peers.open.lock().is_empty(), "who has gone is not remembered");
     }
 
     #[test]
-    fn proxies_and_the_own_pod_are_not_counted() {
+    fn some_are_not_counted() {
         let peers = peers(1);
-        for address in ["10.1.2.3", "::ffff:10.1.2.3", "127.0.0.1", "::1"] {
+        for address in ["10.1.2.3", "::ffff:10.1.2.3"] {
             let seats: Vec<_> = (0..5).map(|_| peers.admit(address.parse().unwrap())).collect();
             assert!(seats.iter().all(Result::is_ok), "{address}");
         }
-        assert!(peers.lock().is_empty());
+        assert!(peers.open.lock().is_empty());
     }
 }

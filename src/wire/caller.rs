@@ -49,8 +49,11 @@ impl TrustedProxies {
         Caller::Unknown
     }
 
-    /// `address` is canonical.
-    pub fn trusts(&self, address: IpAddr) -> bool {
+    pub fn ranges(&self) -> &[IpNet] {
+        &self.0
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|range| range.contains(&address))
     }
 }
