@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::config::field::{Field, Typed};
 use crate::config::form::Form;
-use crate::config::problem::{Reported, Spot};
+use crate::config::problem::{Problem, Reported, Spot};
 use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
 use crate::config::tree::{Node, Value};
@@ -41,6 +41,11 @@ fn count_or_none(
 ) -> Result<Typed<Option<u64>>, Reported> {
     if matches!(&node.value, Value::Text(text) if text == NONE) {
         return Ok(Typed { value: None, shown: Some(NONE.to_owned()), spot });
+    }
+    if let Value::Text(text) = &node.value {
+        let reason = format!("{text:?} is not a number of connections");
+        let fix = format!("use a whole number without quotes, or {NONE}");
+        return Err(reading.tell(Problem::at(&spot, reason, fix)));
     }
     let typed = values::whole(spot, node, reading)?;
     let value = Some(typed.value);
