@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 
-use crate::support::doorman::Doorman;
+use crate::support::doorman::{Builder, Doorman, RESOURCE};
 use crate::support::exchange::{Answering, Door, Upload};
-use crate::support::fake_mcp_server::FakeMcpServer;
+use crate::support::fake_mcp_server::{FakeMcpServer, Http2};
 use crate::support::http2::Shared;
 use crate::support::raw_mcp_server::RawMcpServer;
 use crate::support::raw_mcp_server::Step::{Head, Rest, Say};
@@ -19,11 +19,20 @@ async fn doorman() -> (Doorman, String) {
 }
 
 async fn before(upstream: FakeMcpServer) -> (Doorman, String) {
-    let doorman = Doorman::in_front_of(upstream)
-        .limits(|limits| limits.request_body = MOST as u64)
-        .workers(1)
-        .start()
-        .await;
+    started(Doorman::in_front_of(upstream)).await
+}
+
+/// The same in front of a server that speaks HTTP/2.
+async fn doorman_before_http2() -> (Doorman, String) {
+    let server = FakeMcpServer::start().await;
+    let port = server.also_over_http2(Http2 { most_streams: None, tls: None }).await;
+    let upstream = format!("upstream: \"http://127.0.0.1:{port}/mcp\", upstream_protocol: http2");
+    started(Doorman::in_front_of(server).reaching(RESOURCE, &upstream, &[])).await
+}
+
+async fn started(doorman: Builder) -> (Doorman, String) {
+    let doorman = doorman.limits(|limits| limits.request_body = MOST as u64).workers(1);
+    let doorman = doorman.start().await;
     let token = doorman.log_in().await.tokens.access;
     (doorman, token)
 }
@@ -84,7 +93,12 @@ async fn a_packed_body_reaches_nobody() {
 /// Chunked, or over HTTP/2 without a length.
 #[tokio::test]
 async fn a_body_that_grows_too_large_is_broken_off() {
-    let (doorman, token) = doorman().await;
+    for (doorman, token) in [doorman().await, doorman_before_http2().await] {
+        breaks_off_what_grows_too_large(&doorman, &token).await;
+    }
+}
+
+async fn breaks_off_what_grows_too_large(doorman: &Doorman, token: &str) {
     let shared = Shared::through(doorman.door()).await;
     for is_http2 in [false, true] {
         for (more, expected) in [(MOST - 4, 200), (MOST - 3, 413)] {
@@ -100,7 +114,7 @@ async fn a_body_that_grows_too_large_is_broken_off() {
                 }
             };
             let (pieces, receiver) = mpsc::unbounded_channel();
-            let request = doorman.request(&token);
+            let request = doorman.request(token);
             let door: Door = doorman.door();
             let asking = async {
                 if is_http2 {

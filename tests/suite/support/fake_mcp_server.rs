@@ -477,7 +477,10 @@ async fn answer(
         let Some(frame) = body.frame().await else { break };
         if let Ok(bytes) = frame.map_err(io::Error::other)?.into_data() {
             whole.extend_from_slice(&bytes);
-            let _ = server.uploads.send(bytes);
+            // HTTP/2 may end a body with an empty piece.
+            if !bytes.is_empty() {
+                let _ = server.uploads.send(bytes);
+            }
         }
     }
     server.received.lock().unwrap()[number].body = whole.into();
