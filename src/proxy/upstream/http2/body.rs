@@ -38,10 +38,9 @@ impl Body {
 
     /// With its last byte, not when it is asked again. Its trailers are left behind.
     fn end_if_over(&mut self) {
-        if let State::Coming(stream, open) = &mut self.state
+        if let State::Coming(stream, _) = &self.state
             && stream.is_end_stream()
         {
-            open.has_ended = true;
             (self.left, self.state) = (Some(0), State::Over);
         }
     }
@@ -55,7 +54,6 @@ impl Body {
             let State::Coming(stream, open) = &mut self.state else { return Poll::Ready(Ok(None)) };
             open.poll_upload(context)?;
             let Some(data) = ready!(stream.poll_data(context)).transpose()? else {
-                open.has_ended = true;
                 (self.left, self.state) = (Some(0), State::Over);
                 return Poll::Ready(Ok(None));
             };

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Scheme, Uri};
 use http::{Method, Request, Response, StatusCode};
@@ -48,13 +48,12 @@ pub struct RequestHead {
     is_unfit: bool,
 }
 
-/// Our half of a stream. Dropped before the stream's end, it resets it, which tells the upstream to stop.
+/// Our half of a stream. If both halves are dropped before its end, h2 resets it, which tells the upstream to stop.
 #[derive(Debug)]
 struct Open {
     send: SendStream<Bytes>,
     /// `None` once it is sent, or the upstream takes no more of it.
     upload: Option<Upload>,
-    has_ended: bool,
     _place: Place,
 }
 
@@ -89,7 +88,7 @@ pub async fn exchange(
             Err(_) => return Err(UpstreamFault::Connect(std::io::ErrorKind::TimedOut.into())),
         };
     let upload = Some(upload).filter(|upload| !upload.is_over());
-    let open = Open { send, upload, has_ended: false, _place: place };
+    let open = Open { send, upload, _place: place };
     let mut exchange = Exchange { open, answer, interim: 0 };
     let answer = exchange.answer(deadlines).await?;
     Ok(into_response(answer, exchange.open))
@@ -211,14 +210,6 @@ impl Open {
                 Ok(true)
             }
             Poll::Ready(Err(fault)) => Err(fault),
-        }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if !self.has_ended || self.upload.is_some() {
-            self.send.send_reset(Reason::CANCEL);
         }
     }
 }
