@@ -35,9 +35,7 @@ use crate::protected_resource::NotReady;
 use crate::proxy::{OddAnswers, Streams, Upstream};
 use crate::router::Front;
 use crate::seal::SealFault;
-use crate::server::{
-    self, Deadlines, DrainSettings, Drained, Listener, Peers, WorkerSettings, descriptors,
-};
+use crate::server::{self, DrainSettings, Drained, Listener, Peers, WorkerSettings, descriptors};
 use crate::store::replicas::Replica;
 use crate::store::{StateFault, StateSettings};
 
@@ -269,13 +267,13 @@ fn serve_public(
         let house = Arc::clone(&worker);
         // On the worker's own runtime, with which it ends.
         tokio::spawn(async move { house.1.keep_house().await });
-        move |request, peer| {
+        move |mut request, peer| {
             let worker = Arc::clone(&worker);
             // Boxed while it is answered: hyper moves it about, and a stream would hold room for it.
-            async move { Box::pin(worker.0.answer(&worker.1, request, peer)).await }
+            async move { Box::pin(worker.0.answer(&worker.1, &mut request, peer)).await }
         }
     };
-    let settings = WorkerSettings { log: log.clone(), deadlines: Deadlines::default(), peers };
+    let settings = WorkerSettings { log: log.clone(), peers };
     server::start(listener, config.workers, &settings, make_handler).map_err(StartFault::Listen)
 }
 
@@ -291,8 +289,7 @@ fn serve_health(
             std::future::ready(health::answer(&readiness, &request).map(Into::into))
         }
     };
-    let (deadlines, peers) = (Deadlines::default(), Peers::default());
-    let settings = WorkerSettings { log: log.clone(), deadlines, peers };
+    let settings = WorkerSettings { log: log.clone(), peers: Peers::default() };
     server::start(listener, NonZeroUsize::MIN, &settings, make_handler)
         .map_err(StartFault::HealthListen)
 }

@@ -23,7 +23,7 @@ use crate::demo::idp::{DemoIdp, Login, NotPrepared, RegisteredClient};
 use crate::policy::UpstreamServer;
 use crate::proxy::upstream;
 use crate::secret::Secret;
-use crate::server::{self, Deadlines, ListenAddress, Listener, Peers, WorkerSettings};
+use crate::server::{self, ListenAddress, Listener, Peers, WorkerSettings};
 use crate::tls::{self, ServerTls, TlsFault, Trust};
 use crate::wire::{Request, Response, UpstreamKind, UpstreamProtocol, UpstreamUrl, answer};
 
@@ -223,7 +223,7 @@ fn misdirected() -> Response {
 }
 
 fn worker(log: &Dispatch) -> WorkerSettings {
-    WorkerSettings { log: log.clone(), deadlines: Deadlines::default(), peers: Peers::default() }
+    WorkerSettings { log: log.clone(), peers: Peers::default() }
 }
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

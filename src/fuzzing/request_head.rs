@@ -16,7 +16,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::fuzzing::chunked_coding::{self, Body};
 use crate::fuzzing::cut::cut;
-use crate::server::Deadlines;
 use crate::server::fed::{Drain, Framing, Refusal, serve};
 use crate::wire::{Request, answer};
 
@@ -249,7 +248,7 @@ fn serve_all(data: &[u8], seen: &Arc<Mutex<Vec<Read>>>, written: &Arc<Mutex<Vec<
     let (_drain, stop) = Drain::new();
     let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
     let handler = |request: Request, _: IpAddr| record(request, Arc::clone(seen));
-    let mut serving = pin!(serve(stream, peer, handler, Deadlines::default(), stop));
+    let mut serving = pin!(serve(stream, peer, handler, stop));
     let woken = Arc::new(Woken(AtomicBool::new(true)));
     let waker = Waker::from(Arc::clone(&woken));
     let mut context = Context::from_waker(&waker);

@@ -1,5 +1,6 @@
 //! Bodies of answers: one enum, so that a stream passes through without a box or a copy.
 
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -38,6 +39,18 @@ impl From<wire::Body> for Body {
     }
 }
 
+impl Body {
+    /// Once the first event is out, what still comes is an answer like any other.
+    fn settle(&mut self) {
+        if let Self::Listening(stream) = self
+            && stream.is_settled()
+            && let Self::Listening(stream) = mem::replace(self, Self::Own(wire::Body::Empty))
+        {
+            *self = Self::Upstream(stream.into_answer());
+        }
+    }
+}
+
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = BodyFault;
@@ -46,7 +59,9 @@ impl HttpBody for Body {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        match self.get_mut() {
+        let this = self.get_mut();
+        this.settle();
+        match this {
             Self::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Self::Upstream(answer) => Pin::new(answer).poll_frame(context),
             Self::Listening(stream) => Pin::new(stream).poll_frame(context),

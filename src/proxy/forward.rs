@@ -16,24 +16,24 @@ use crate::proxy::{Body, Response, redirects, streams};
 use crate::wire::answer::{BAD_UPSTREAM, FORBIDDEN, INVALID_REQUEST, NO_SESSION, UNAVAILABLE};
 use crate::wire::{Arrival, Request, answer};
 
-/// Carry `request` to the upstream of the resource that it was admitted to.
+/// Carry `request` to the upstream of the resource that it was admitted to, which uses it up.
 pub async fn forward(
     admitted: Admitted,
-    mut request: Request,
+    request: &mut Request,
     upstream: &Upstream,
     names: &IdentityHeaders,
     sessions: &Arc<Sessions>,
     arrival: Arrival,
 ) -> Response {
     let resource = Arc::clone(admitted.resource());
-    if !upstream.streams.has_room_for(&request) {
+    if !upstream.streams.has_room_for(request) {
         return no_memory();
     }
     if is_encoded(request.headers()) {
         return encoded(&resource, arrival);
     }
     let holder = sessions.holder(&admitted);
-    let InSession { known, target } = match session(&mut request, sessions, holder, &admitted) {
+    let InSession { known, target } = match session(request, sessions, holder, &admitted) {
         Ok(session) => session,
         Err(fault) => return no_session(fault, &resource, arrival),
     };
@@ -42,8 +42,8 @@ pub async fn forward(
             .map(|at| Endpoint::new(sessions, holder, &resource, at.concat(), arrival)),
         _ => None,
     };
-    let asked = Asked::by(&request, target.is_some());
-    let awaited = upstream.streams.await_answer(admitted.token(), &request);
+    let asked = Asked::by(request, target.is_some());
+    let awaited = upstream.streams.await_answer(admitted.token(), request);
     let answer = tokio::select! {
         biased;
         answer = upstream.send(admitted, target, request, names, arrival.peer) => answer,

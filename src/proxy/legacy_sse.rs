@@ -119,6 +119,15 @@ impl EndpointStream {
         Self { answer, looking, next: Bytes::new(), is_over: false }
     }
 
+    /// Whether what comes next comes as the upstream sends it.
+    pub fn is_settled(&self) -> bool {
+        self.looking.is_none() && self.next.is_empty() && !self.is_over
+    }
+
+    pub fn into_answer(self) -> OpenAnswer {
+        self.answer
+    }
+
     /// What of `data` goes out now.
     fn look(&mut self, data: Bytes) -> Result<Bytes, BodyFault> {
         let Some((first, endpoint)) = &mut self.looking else { return Ok(data) };

@@ -5,6 +5,7 @@
 mod budgets;
 mod routes;
 
+use std::mem;
 use std::net::IpAddr;
 
 use arc_swap::ArcSwap;
@@ -42,10 +43,12 @@ impl Front {
     }
 
     /// Answer `request`, whose connection comes from `peer`; `upstream` is the worker's own.
+    ///
+    /// Lent, though it is used up: by value each step on its way would hold room for it, and copy it.
     pub async fn answer(
         &self,
         upstream: &Upstream,
-        request: Request,
+        request: &mut Request,
         peer: IpAddr,
     ) -> proxy::Response {
         let arrival = Arrival { id: self.ids.next(), peer, at: self.clock.now() };
@@ -68,7 +71,7 @@ impl Front {
             }
             // Boxed: a login's future is large, and every connection would hold room for it.
             Found::Endpoint(endpoint) => {
-                Box::pin(self.at_endpoint(&routes, endpoint, request, arrival))
+                Box::pin(self.at_endpoint(&routes, endpoint, mem::take(request), arrival))
                     .await
                     .map(Into::into)
             }
@@ -82,7 +85,7 @@ impl Front {
         routes: &Routes,
         protected: &ProtectedResource,
         upstream: &Upstream,
-        request: Request,
+        request: &mut Request,
         arrival: Arrival,
     ) -> proxy::Response {
         let Ok(page) = protected.origins.check(request.headers()) else {

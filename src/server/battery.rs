@@ -365,6 +365,5 @@ async fn who_waits_to_be_accepted_is_served_before_nobody_listens() {
 }
 
 fn settings() -> WorkerSettings {
-    let (log, deadlines, peers) = (Dispatch::none(), Deadlines::default(), Peers::default());
-    WorkerSettings { log, deadlines, peers }
+    WorkerSettings { log: Dispatch::none(), peers: Peers::default() }
 }

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 
 use crate::proxy::{Body, BodyFault, Response};
-use crate::server::deadline::{Deadlines, Watch};
+use crate::server::deadline::{LAST_CALL, LINGER, Watch};
 use crate::server::drain::{Stage, Stop};
 use crate::server::entry;
 use crate::server::http2;
@@ -30,13 +30,8 @@ use crate::wire::request_body::{LeftUnread, RequestBody};
 
 /// Serve `stream` until either side closes it. `handler` sees only requests that passed `framing` and
 /// `entry`; dropping this future cancels what it is doing.
-pub async fn serve<S, H, F>(
-    stream: S,
-    peer: IpAddr,
-    handler: H,
-    deadlines: Deadlines,
-    mut stop: Stop,
-) where
+pub async fn serve<S, H, F>(stream: S, peer: IpAddr, handler: H, mut stop: Stop)
+where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Request, IpAddr) -> F,
     F: Future<Output = Response> + Send + 'static,
@@ -44,14 +39,19 @@ pub async fn serve<S, H, F>(
     let progress = Arc::new(Progress::default());
     let begin = Arc::clone(&progress);
     let service = service_fn(|request: http::Request<Incoming>| {
-        let exchange = begin.begin();
+        let mut exchange = begin.begin();
         // Of a body in chunks that nobody wants, hyper reads no more than one, and closes.
         let left = request.body().size_hint().exact().is_none().then(LeftUnread::default);
         let request = request.map(|body| RequestBody::alone(body, left.clone()));
         let answer = entry::admit(request).map(|request| handler(request, peer));
         async move {
             let answer = match answer {
-                Ok(answer) => Ok(answer.await),
+                Ok(answer) => {
+                    let mut answer = pin!(answer);
+                    let polled =
+                        poll_fn(|context| exchange.once_a_turn(|| answer.as_mut().poll(context)));
+                    Ok(polled.await)
+                }
                 Err(refusal) => Err(refusal),
             };
             Ok::<_, Infallible>(finish(answer, left.as_ref(), exchange, peer))
@@ -64,9 +64,9 @@ pub async fn serve<S, H, F>(
             stop.reached(Stage::Finishing).await;
             progress.finish();
             // Who has just connected, as everybody may until now, is sending a request.
-            sleep(deadlines.last_call).await;
+            sleep(LAST_CALL).await;
         });
-        let mut watch = Watch::new(deadlines);
+        let mut watch = Watch::new();
         let mut told = false;
         poll_fn(|context| {
             // hyper would close a connection on which nothing has come yet.
@@ -74,6 +74,7 @@ pub async fn serve<S, H, F>(
                 told = true;
                 Pin::new(&mut http).graceful_shutdown();
             }
+            progress.next_turn();
             if Pin::new(&mut http).poll(context).is_ready() {
                 return Poll::Ready(None);
             }
@@ -86,29 +87,24 @@ pub async fn serve<S, H, F>(
     if progress.speaks_http2() {
         // Boxed, so that a connection without it holds no room for it.
         let came = parts.read_buf;
-        return Box::pin(http2::serve(stream, came, peer, handler, deadlines, stop)).await;
+        return Box::pin(http2::serve(stream, came, peer, handler, stop)).await;
     }
-    last_word(stream, peer, too_slow, &progress, deadlines).await;
-}
-
-/// What is left to say when hyper's part is over, and time for the client to read it.
-async fn last_word<S>(
-    mut stream: S,
-    peer: IpAddr,
-    too_slow: Option<Waiting>,
-    progress: &Progress,
-    deadlines: Deadlines,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
     let refusal = match too_slow {
         Some(Waiting::Head) => Some(Refusal::TooSlow),
         Some(_) => return,
         None => progress.unanswered_refusal(),
     };
-    if refusal.is_none() && !progress.body_is_due() {
-        return;
+    if refusal.is_some() || progress.body_is_due() {
+        // Boxed: nearly no connection ends like this.
+        Box::pin(last_word(stream, peer, refusal)).await;
     }
+}
+
+/// What is left to say when hyper's part is over, and time for the client to read it.
+async fn last_word<S>(mut stream: S, peer: IpAddr, refusal: Option<Refusal>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let farewell = async {
         if let Some(refusal) = refusal {
             refusal.log(peer);
@@ -117,15 +113,14 @@ async fn last_word<S>(
         let _ = stream.shutdown().await;
         let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     };
-    let _ = timeout(deadlines.linger, farewell).await;
+    let _ = timeout(LINGER, farewell).await;
 }
 
 /// Answer what hyper never saw. hyper writes it all the same: as the answer to a request of our own.
 async fn say<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, refusal: Refusal) {
     let io = TokioIo::new(tokio::io::join(STAND_IN, stream));
     let service = service_fn(async |_| Ok::<_, Infallible>(refusal.to_response()));
-    // Our own request ends right away; that must not count as the client's going.
-    let _ = builder().half_close(true).serve_connection(io, service).await;
+    let _ = builder().serve_connection(io, service).await;
 }
 
 /// No header timeout: `deadline` measures from outside, so hyper needs no timer. The limits are looser
@@ -135,7 +130,8 @@ fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
         .keep_alive(true)
-        .half_close(false)
+        // `observed` looks for the client's going.
+        .half_close(true)
         .header_read_timeout(None)
         .max_header_size(HYPER_MAX_HEAD)
         .max_buf_size(HYPER_MAX_BUFFER);
@@ -157,13 +153,13 @@ fn finish(
     if exchange.is_last() || left.is_some_and(LeftUnread::is_so) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| Answer { body, _exchange: exchange })
+    response.map(|body| Answer { body, exchange })
 }
 
 /// An answer's body, which ends the exchange when it is dropped.
 struct Answer {
     body: Body,
-    _exchange: Exchange,
+    exchange: Exchange,
 }
 
 impl HttpBody for Answer {
@@ -174,7 +170,8 @@ impl HttpBody for Answer {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(context)
+        let Self { body, exchange } = self.get_mut();
+        exchange.once_a_turn(|| Pin::new(body).poll_frame(context))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -10,65 +10,31 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::server::observed::Waiting;
 
-/// The limits on a slow client. None of them bounds an answer that is under way: a stream may last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// From accepting a connection to its first byte.
-    pub first_byte: Duration,
-    /// The same once no more connections are accepted, from then on.
-    pub last_call: Duration,
-    /// From a request's first byte to the end of its header.
-    pub head: Duration,
-    /// From the end of an answer to the next request's first byte.
-    pub idle: Duration,
-    /// For a client that reads nothing while we have something to write.
-    pub stuck_write: Duration,
-    /// For bytes that nobody will read, after our last word: closing at once would reset the connection
-    /// before the client has read that word.
-    pub linger: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self {
-            first_byte: Duration::from_secs(10),
-            last_call: Duration::from_secs(1),
-            head: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-            stuck_write: Duration::from_mins(1),
-            linger: Duration::from_secs(2),
-        }
-    }
-}
-
-impl Deadlines {
-    fn limit(&self, waiting: Waiting) -> Option<Duration> {
-        match waiting {
-            Waiting::FirstByte => Some(self.first_byte),
-            Waiting::Head => Some(self.head),
-            Waiting::NextRequest => Some(self.idle),
-            Waiting::Reader => Some(self.stuck_write),
-            Waiting::Answer => None,
-        }
+/// How long it may wait; `None` while an answer is under way: a stream may last.
+const fn limit(waiting: Waiting) -> Option<Duration> {
+    match waiting {
+        Waiting::FirstByte => Some(FIRST_BYTE),
+        Waiting::Head => Some(HEAD),
+        Waiting::NextRequest => Some(IDLE),
+        Waiting::Reader => Some(STUCK_WRITE),
+        Waiting::Answer => None,
     }
 }
 
 /// Watches one connection.
 #[derive(Debug)]
 pub struct Watch {
-    deadlines: Deadlines,
     waiting: (Waiting, u32),
     since: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Watch {
-    pub fn new(deadlines: Deadlines) -> Self {
+    pub fn new() -> Self {
         Self {
-            deadlines,
             waiting: (Waiting::FirstByte, 0),
             since: Instant::now(),
-            timer: Box::pin(sleep(deadlines.first_byte)),
+            timer: Box::pin(sleep(FIRST_BYTE)),
         }
     }
 
@@ -79,7 +45,7 @@ impl Watch {
             self.waiting = waiting;
             self.since = Instant::now();
         }
-        let Some(limit) = self.deadlines.limit(waiting.0) else { return Poll::Pending };
+        let Some(limit) = limit(waiting.0) else { return Poll::Pending };
         let due = self.since + limit;
         if self.timer.deadline() > due {
             self.timer.as_mut().reset(due);
@@ -94,3 +60,17 @@ impl Watch {
         }
     }
 }
+
+/// From accepting a connection to its first byte.
+const FIRST_BYTE: Duration = Duration::from_secs(10);
+/// The same once no more connections are accepted, from then on.
+pub const LAST_CALL: Duration = Duration::from_secs(1);
+/// From a request's first byte to the end of its header.
+const HEAD: Duration = Duration::from_secs(10);
+/// From the end of an answer to the next request's first byte.
+const IDLE: Duration = Duration::from_secs(75);
+/// For a client that reads nothing while we have something to write.
+pub const STUCK_WRITE: Duration = Duration::from_mins(1);
+/// For bytes that nobody will read, after our last word: closing at once would reset the connection before the
+/// client has read that word.
+pub const LINGER: Duration = Duration::from_secs(2);

@@ -24,7 +24,6 @@ use std::num::NonZeroUsize;
 use tokio::net::TcpListener;
 use tracing::instrument::WithSubscriber as _;
 
-pub use deadline::Deadlines;
 pub use drain::{DrainSettings, Drained};
 pub use listen::{BindFault, ListenAddress};
 pub use peers::Peers;

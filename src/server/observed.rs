@@ -1,7 +1,8 @@
 //! The client's socket as hyper sees it: every byte passes `framing` on its way in, and what the
 //! connection waits for is known from outside hyper.
 
-use std::io;
+use std::io::{self, ErrorKind};
+use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,6 +20,8 @@ pub struct Progress {
     answer: AtomicU8,
     /// Exchanges begun and ended, and writes that went on after a stop: a change of it is progress.
     steps: AtomicU32,
+    /// How often the connection has been polled.
+    turn: AtomicU32,
     in_head: AtomicBool,
     body_is_due: AtomicBool,
     has_begun: AtomicBool,
@@ -45,7 +48,7 @@ impl Progress {
     pub fn begin(self: &Arc<Self>) -> Exchange {
         self.answer.store(ANSWERING, Ordering::Relaxed);
         self.step();
-        Exchange(Arc::clone(self))
+        Exchange { progress: Arc::clone(self), pending_in: None }
     }
 
     pub fn waiting(&self) -> (Waiting, u32) {
@@ -71,6 +74,11 @@ impl Progress {
     /// Whether it is finishing, and the first request has come or is coming.
     pub fn may_finish(&self) -> bool {
         self.is_finishing.load(Ordering::Relaxed) && self.has_begun.load(Ordering::Relaxed)
+    }
+
+    /// To be called before hyper is polled.
+    pub fn next_turn(&self) {
+        self.turn.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether an answer may be written here without hitting another one's middle.
@@ -105,25 +113,41 @@ impl Progress {
 
 /// One request and its answer. Dropped with the answer's last byte, or with the connection.
 #[derive(Debug)]
-pub struct Exchange(Arc<Progress>);
+pub struct Exchange {
+    progress: Arc<Progress>,
+    /// The turn in which its answer was last asked for in vain.
+    pending_in: Option<u32>,
+}
 
 impl Exchange {
     /// What `framing` found wrong in the body after the request had been handed out.
     pub fn refusal(&self) -> Option<Refusal> {
-        self.0.refusal()
+        self.progress.refusal()
+    }
+
+    /// `poll` what the answer comes from, unless it has nothing to say in this turn: hyper asks twice in each, and
+    /// whatever happens in between asks for another turn.
+    pub fn once_a_turn<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        let turn = self.progress.turn.load(Ordering::Relaxed);
+        if self.pending_in == Some(turn) {
+            return Poll::Pending;
+        }
+        let polled = poll();
+        self.pending_in = polled.is_pending().then_some(turn);
+        polled
     }
 
     /// The connection ends with it: we are finishing, or it is answered before its body has come, after which
     /// hyper reads no further request (RFC 9112 §9.3 wants that told).
     pub fn is_last(&self) -> bool {
-        self.0.is_finishing.load(Ordering::Relaxed) || self.0.body_is_due()
+        self.progress.is_finishing.load(Ordering::Relaxed) || self.progress.body_is_due()
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.0.answer.store(FLUSHING, Ordering::Relaxed);
-        self.0.step();
+        self.progress.answer.store(FLUSHING, Ordering::Relaxed);
+        self.progress.step();
     }
 }
 
@@ -134,6 +158,8 @@ pub struct Observed<S> {
     version: Version,
     framing: Framing,
     progress: Arc<Progress>,
+    /// What came while hyper was not reading. Not judged yet.
+    ahead: Vec<u8>,
 }
 
 /// Which protocol the client speaks.
@@ -147,7 +173,8 @@ enum Version {
 
 impl<S> Observed<S> {
     pub fn new(stream: S, progress: Arc<Progress>) -> Self {
-        Self { stream, version: Version::Undecided(0), framing: Framing::default(), progress }
+        let (version, framing) = (Version::Undecided(0), Framing::default());
+        Self { stream, version, framing, progress, ahead: Vec::new() }
     }
 
     pub fn into_inner(self) -> S {
@@ -165,7 +192,7 @@ impl<S> Observed<S> {
         self.progress.body_is_due.store(!in_head && !self.framing.at_rest(), Ordering::Relaxed);
         verdict.map_err(|refusal| {
             let _ = self.progress.refusal.set(refusal);
-            io::Error::new(io::ErrorKind::InvalidData, refusal)
+            io::Error::new(ErrorKind::InvalidData, refusal)
         })
     }
 
@@ -220,6 +247,28 @@ impl<S> Observed<S> {
         verdict
     }
 
+    /// See, while an answer is due, whether the client is still there. hyper can do that too, but takes a second
+    /// buffer for it, as long as anybody holds the request that lies in the first.
+    fn look_for_end(&mut self, context: &mut Context<'_>) -> io::Result<()>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let hyper_reads = self.progress.nothing_is_owed() || self.progress.body_is_due();
+        if hyper_reads || !self.ahead.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = [0; AHEAD];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut self.stream).poll_read(context, &mut buffer)? {
+            Poll::Ready(()) if buffer.filled().is_empty() => Err(ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(()) => {
+                self.ahead.extend_from_slice(buffer.filled());
+                Ok(())
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+
     fn note_write<T>(&self, written: &Poll<T>) {
         let was_stuck = self.progress.write_is_stuck.swap(written.is_pending(), Ordering::Relaxed);
         if was_stuck && written.is_ready() {
@@ -238,6 +287,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
         match this.version {
             Version::Http1 => {
                 let before = buffer.filled().len();
+                if !this.ahead.is_empty() {
+                    let count = buffer.remaining().min(this.ahead.len());
+                    let rest = this.ahead.split_off(count);
+                    buffer.put_slice(&mem::replace(&mut this.ahead, rest));
+                    return Poll::Ready(this.pass(buffer, before));
+                }
                 ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
                 Poll::Ready(this.pass(buffer, before))
             }
@@ -248,7 +303,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -256,6 +311,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.note_write(&written);
+        if written.is_pending() {
+            self.look_for_end(context)?;
+        }
         written
     }
 
@@ -266,6 +324,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.note_write(&written);
+        if written.is_pending() {
+            self.look_for_end(context)?;
+        }
         written
     }
 
@@ -273,8 +334,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
         self.stream.is_write_vectored()
     }
 
-    /// hyper flushes the socket only when its own buffer is empty: so an answer whose body had ended is
-    /// out now.
+    /// hyper flushes the socket whenever it is polled and its own buffer is empty: so an answer whose body had
+    /// ended is out now.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         let _ = self.progress.answer.compare_exchange(
@@ -283,7 +344,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
             Ordering::Relaxed,
             Ordering::Relaxed,
         );
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.look_for_end(context))
     }
 
     /// Not while there is something left to say: to hyper a refused read is the client's going.
@@ -297,6 +358,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
 
 /// RFC 9113 §3.4
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Enough to see that something came. The rest hyper reads.
+const AHEAD: usize = 64;
 const AT_REST: u8 = 0;
 const ANSWERING: u8 = 1;
 const FLUSHING: u8 = 2;

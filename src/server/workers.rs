@@ -13,7 +13,6 @@ use tracing::Dispatch;
 
 use crate::proxy::Response;
 use crate::server::connection;
-use crate::server::deadline::Deadlines;
 use crate::server::drain::{Stage, Stop};
 use crate::server::peers::{Peers, Seat};
 use crate::wire::Request;
@@ -27,7 +26,6 @@ pub struct Workers(Vec<UnboundedSender<Accepted>>);
 pub struct WorkerSettings {
     /// The log of this thread for all of its life.
     pub log: Dispatch,
-    pub deadlines: Deadlines,
     /// Who may connect.
     pub peers: Peers,
 }
@@ -59,8 +57,7 @@ impl Workers {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let (settings, make_handler, stop) =
                 (settings.clone(), make_handler.clone(), stop.clone());
-            let work =
-                async move { serve(incoming, make_handler(), settings.deadlines, stop).await };
+            let work = async move { serve(incoming, make_handler(), stop).await };
             thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || run(&runtime, &settings.log, work))?;
@@ -103,12 +100,8 @@ fn run(runtime: &Runtime, log: &Dispatch, work: impl Future<Output = ()>) {
 }
 
 /// Serve until no more connections come and the last one has ended, or until all of it is cut.
-async fn serve<H, F>(
-    mut incoming: UnboundedReceiver<Accepted>,
-    handler: H,
-    deadlines: Deadlines,
-    stop: Stop,
-) where
+async fn serve<H, F>(mut incoming: UnboundedReceiver<Accepted>, handler: H, stop: Stop)
+where
     H: Fn(Request, IpAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
@@ -125,7 +118,7 @@ async fn serve<H, F>(
                         let (handler, stop) = (handler.clone(), stop.clone());
                         connections.spawn(async move {
                             let _seat = seat;
-                            connection::serve(stream, peer, handler, deadlines, stop).await;
+                            connection::serve(stream, peer, handler, stop).await;
                         });
                     }
                 }

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 /// What a client sends. Dropped before its end it is no longer wanted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RequestBody {
     /// `None` once it has ended.
     body: Option<Incoming>,
@@ -22,9 +22,10 @@ pub struct RequestBody {
 }
 
 /// What becomes of the rest, if there is one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Unwanted {
     /// hyper's business.
+    #[default]
     Forgotten,
     Told(LeftUnread),
     /// On a connection that other requests share, to stop the client would count what is on its way by then as an

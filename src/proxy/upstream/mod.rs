@@ -9,12 +9,13 @@ mod pool;
 mod socket;
 
 use std::io;
+use std::mem;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::Response;
 use http::uri::{PathAndQuery, Uri};
+use http::{Method, Response};
 use http_body::Body as _;
 use rustix::io::Errno;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
@@ -26,6 +27,7 @@ use crate::proxy::odd_answers::OddAnswers;
 use crate::proxy::redirects::LeadsAway;
 use crate::proxy::sessions::NotGivenOut;
 use crate::proxy::streams::WorkerStreams;
+use crate::wire::request_body::RequestBody;
 use crate::wire::{Request, UpstreamKind, UpstreamProtocol};
 
 use http1::upload::{Coding, Upload};
@@ -146,38 +148,26 @@ impl Upstream {
         Self { connections, scratch, longest_body, odd_answers, streams }
     }
 
-    /// Send `request`, which came from `peer`, to the upstream of the resource that `permit` is for, whatever
-    /// its URI named; there to `at`, if the upstream itself has named that for it. The permit is used up: one
-    /// request each.
+    /// Send `request`, which came from `peer` and is used up, to the upstream of the resource that `permit` is for,
+    /// whatever its URI named; there to `at`, if the upstream itself has named that for it. The permit is used up
+    /// too: one request each.
     pub async fn send(
         &self,
         permit: Admitted,
         at: Option<PathAndQuery>,
-        request: Request,
+        request: &mut Request,
         names: &IdentityHeaders,
         peer: IpAddr,
     ) -> Result<Response<UpstreamBody>, UpstreamFault> {
-        let (head, body) = request.into_parts();
-        let intake = Intake::begin(body.size_hint().exact(), self.longest_body)?;
+        let intake = Intake::begin(request.body().size_hint().exact(), self.longest_body)?;
         let resource = permit.resource();
-        let target = match &at {
-            Some(at) => [at.as_str(), "", "", ""],
-            None => target(&head.uri, resource).ok_or(UpstreamFault::Target)?,
-        };
-        let server = Arc::clone(&resource.upstream);
-        let deadlines = Deadlines::of(&server);
         let identity = &permit.token().facts().headers;
         let word = headers::Word { names, identity, peer };
+        let server = Arc::clone(&resource.upstream);
+        let deadlines = Deadlines::of(&server);
         match self.connections(&server) {
             Connections::Http1(pool) => {
-                let mut text = http1::request_head::RequestHead::new(&head.method, &target);
-                headers::for_upstream(&head.headers, resource, &word, |name, value| {
-                    text.field(name, value);
-                });
-                let text = text.end(&head.method, Coding::of(&body));
-                let method = head.method;
-                // They share the memory that the request was read into.
-                drop((head.headers, head.uri, head.extensions, permit));
+                let (method, text, body) = for_http1(request, at.as_ref(), resource, &word)?;
                 let connect = async || {
                     let stream = connect(&server).await.map_err(UpstreamFault::of_connect)?;
                     Ok(Socket::new(stream, self.scratch.clone()))
@@ -187,16 +177,10 @@ impl Upstream {
                 Ok(answer.map(UpstreamBody::Http1))
             }
             Connections::Http2(pool) => {
-                let mut fields = http2::RequestHead::default();
-                headers::for_upstream(&head.headers, resource, &word, |name, value| {
-                    fields.field(name, value);
-                });
-                let sent = fields.end(&head.method, &server, &target, &body);
-                drop((head, permit));
-                let sent = sent.ok_or(UpstreamFault::Target)?;
+                let (head, body) = for_http2(request, at.as_ref(), resource, &word)?;
                 // Boxed: HTTP/1 would hold room for it.
                 let answer =
-                    Box::pin(http2::exchange(&pool, &server, sent, body, intake, deadlines));
+                    Box::pin(http2::exchange(&pool, &server, head, body, intake, deadlines));
                 Ok(answer.await?.map(|body| UpstreamBody::Http2(Box::new(body))))
             }
         }
@@ -235,6 +219,53 @@ impl Upstream {
         };
         connections.push((Arc::clone(server), own.clone()));
         own
+    }
+}
+
+/// `request` as an upstream gets it that speaks HTTP/1. What is left of the request's own head is dropped: it shares
+/// the memory that the request was read into.
+fn for_http1(
+    request: &mut Request,
+    at: Option<&PathAndQuery>,
+    resource: &Resource,
+    word: &headers::Word<'_>,
+) -> Result<(Method, Vec<u8>, RequestBody), UpstreamFault> {
+    let (head, body) = mem::take(request).into_parts();
+    let target = target_of(&head.uri, at, resource)?;
+    let mut text = http1::request_head::RequestHead::new(&head.method, &target);
+    headers::for_upstream(&head.headers, resource, word, |name, value| {
+        text.field(name, value);
+    });
+    let text = text.end(&head.method, Coding::of(&body));
+    Ok((head.method, text, body))
+}
+
+/// The same for one that speaks HTTP/2.
+fn for_http2(
+    request: &mut Request,
+    at: Option<&PathAndQuery>,
+    resource: &Resource,
+    word: &headers::Word<'_>,
+) -> Result<(http::Request<()>, RequestBody), UpstreamFault> {
+    let (head, body) = mem::take(request).into_parts();
+    let target = target_of(&head.uri, at, resource)?;
+    let mut fields = http2::RequestHead::default();
+    headers::for_upstream(&head.headers, resource, word, |name, value| {
+        fields.field(name, value);
+    });
+    let sent = fields.end(&head.method, &resource.upstream, &target, &body);
+    Ok((sent.ok_or(UpstreamFault::Target)?, body))
+}
+
+/// What is asked for: parts of one text.
+fn target_of<'a>(
+    judged: &'a Uri,
+    at: Option<&'a PathAndQuery>,
+    resource: &'a Resource,
+) -> Result<[&'a str; 4], UpstreamFault> {
+    match at {
+        Some(at) => Ok([at.as_str(), "", "", ""]),
+        None => target(judged, resource).ok_or(UpstreamFault::Target),
     }
 }
 

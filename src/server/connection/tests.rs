@@ -27,7 +27,7 @@ async fn reply(_: Request, _: IpAddr) -> Response {
 fn connect(stop: Stop) -> DuplexStream {
     let (client, server) = duplex(64 * 1024);
     let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
-    tokio::spawn(serve(server, peer, reply, Deadlines::default(), stop));
+    tokio::spawn(serve(server, peer, reply, stop));
     client
 }
 
@@ -123,7 +123,7 @@ async fn a_client_that_reads_nothing_is_cut_and_one_that_reads_slowly_is_not() {
             client.read_exact(&mut some).await.unwrap();
         }
     };
-    tokio::join!(serve(server, peer, large, Deadlines::default(), stop), slow);
+    tokio::join!(serve(server, peer, large, stop), slow);
 
     assert_eq!(begin.elapsed().as_secs(), 5 * 50 + 60);
 }
@@ -177,7 +177,7 @@ async fn an_answer_may_take_as_long_as_it_likes() {
         read_answer(&mut client).await;
         drop(client);
     };
-    tokio::join!(serve(server, peer, slow, Deadlines::default(), stop), read);
+    tokio::join!(serve(server, peer, slow, stop), read);
 }
 
 /// MCP 2026-07-28: closing the stream is the client's way to cancel.
@@ -199,7 +199,67 @@ async fn a_client_that_goes_cancels_its_request() {
         client.shutdown().await.unwrap();
     };
 
-    tokio::join!(serve(server, peer, handler, Deadlines::default(), stop), go);
+    tokio::join!(serve(server, peer, handler, stop), go);
+}
+
+/// Nor does it have to read first what it no longer wants.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_without_reading_is_not_waited_for() {
+    let (_drain, stop) = Drain::new();
+    let (mut client, server) = duplex(1024);
+    let begin = Instant::now();
+    let large = async |_: Request, _: IpAddr| {
+        let mut response = answer::empty(http::StatusCode::OK);
+        *response.body_mut() = wire::Body::full(vec![b'x'; 100_000]);
+        response.map(Into::into)
+    };
+    client.write_all(GET).await.unwrap();
+
+    let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let go = async {
+        sleep(Duration::from_secs(5)).await;
+        client.shutdown().await.unwrap();
+    };
+    tokio::join!(serve(server, peer, large, stop), go);
+
+    assert_eq!(begin.elapsed().as_secs(), 5);
+}
+
+/// RFC 9112 §9.3.2
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_an_answer_is_due_is_the_next_request() {
+    let (_drain, stop) = Drain::new();
+    let slow = async |request: Request, _: IpAddr| {
+        sleep(Duration::from_secs(1)).await;
+        let host = request.headers()[http::header::HOST].to_str().unwrap();
+        http::Response::new(wire::Body::full(format!("{host} done")).into())
+    };
+    let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let long = "b".repeat(1000);
+    let malformed = "GET /mcp HTTP/1.1\nHost: c\n\n";
+    for (next, expected) in [
+        (format!("GET /mcp HTTP/1.1\r\nHost: {long}\r\n\r\n"), format!("{long} done")),
+        (malformed.to_owned(), String::from("HTTP/1.1 400 ")),
+        (malformed.repeat(10), String::from("HTTP/1.1 400 ")),
+    ] {
+        let (mut client, server) = duplex(64 * 1024);
+        client.write_all(GET).await.unwrap();
+        let ask = async {
+            sleep(Duration::from_millis(500)).await;
+            client.write_all(next.as_bytes()).await.unwrap();
+            let mut answers = String::new();
+            while !answers.contains(&expected) {
+                let mut some = [0; 4096];
+                let count = client.read(&mut some).await.unwrap();
+                assert_ne!(count, 0, "{answers}");
+                answers.push_str(str::from_utf8(&some[..count]).unwrap());
+            }
+            drop(client);
+            answers
+        };
+        let ((), answers) = tokio::join!(serve(server, peer, slow, stop.clone()), ask);
+        assert!(answers.contains("\r\n\r\na done"), "{answers}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,7 +278,7 @@ async fn a_drain_lets_requests_finish_and_idle_connections_go() {
         answer::plain(http::StatusCode::OK, "done").map(Into::into)
     };
     let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
-    let serving = serve(server, peer, slow, Deadlines::default(), stop);
+    let serving = serve(server, peer, slow, stop);
     busy.write_all(GET).await.unwrap();
 
     let (drained, (), idle_end, busy_end) = tokio::join!(
@@ -308,7 +368,7 @@ async fn seen_by_hyper(bytes: &[u8]) -> (usize, usize) {
         Ok::<_, hyper::Error>(http::Response::new(String::new()))
     });
     let io = TokioIo::new(tokio::io::join(bytes, tokio::io::sink()));
-    let _ = builder().half_close(true).serve_connection(io, service).await;
+    let _ = builder().serve_connection(io, service).await;
     seen.into_inner().unwrap()
 }
 

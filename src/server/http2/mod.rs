@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::proxy::Response;
-use crate::server::deadline::{Deadlines, Watch};
+use crate::server::deadline::{LINGER, STUCK_WRITE, Watch};
 use crate::server::drain::{Stage, Stop};
 use crate::server::http2::answer::Answer;
 use crate::server::http2::socket::{Seen, Socket};
@@ -42,21 +42,15 @@ pub mod fed {
 /// Serve `stream`, of which `begun` has come, until either side closes it. `handler` sees only requests that
 /// passed `request` and `entry`; it is cancelled when its stream is reset, and all of them when this future
 /// is dropped.
-pub async fn serve<S, H, F>(
-    mut stream: S,
-    begun: Bytes,
-    peer: IpAddr,
-    handler: H,
-    deadlines: Deadlines,
-    stop: Stop,
-) where
+pub async fn serve<S, H, F>(mut stream: S, begun: Bytes, peer: IpAddr, handler: H, stop: Stop)
+where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Request, IpAddr) -> F,
     F: Future<Output = Response> + Send + 'static,
 {
     let seen = Seen::new();
     let socket = Socket::new(&mut stream, begun, seen.clone());
-    let too_slow = exchange(socket, &seen, peer, handler, deadlines, stop).await;
+    let too_slow = exchange(socket, &seen, peer, handler, stop).await;
     if seen.is_flooded() {
         tracing::info!(
             fault = "it floods us with frames that ask for nothing",
@@ -65,7 +59,7 @@ pub async fn serve<S, H, F>(
             "connection ended"
         );
     }
-    last_word(stream, &seen, too_slow, deadlines.linger).await;
+    last_word(stream, &seen, too_slow).await;
 }
 
 /// Until the connection is over, or for too long waits for what is told.
@@ -74,7 +68,6 @@ async fn exchange<S, H, F>(
     seen: &Seen,
     peer: IpAddr,
     handler: H,
-    deadlines: Deadlines,
     mut stop: Stop,
 ) -> Option<Waiting>
 where
@@ -103,8 +96,8 @@ where
     let http = builder(streams.clone()).serve_connection(TokioIo::new(socket), service);
     let mut http = pin!(http);
     let mut finishing = pin!(stop.reached(Stage::Finishing));
-    let mut watch = Watch::new(deadlines);
-    let mut stuck = Stuck::new(deadlines.stuck_write);
+    let mut watch = Watch::new();
+    let mut stuck = Stuck::new(STUCK_WRITE);
     let mut is_last = false;
     poll_fn(|context| {
         // GOAWAY leaves the client the time to hear of it (RFC 9113 §6.8), so that one who has just connected
@@ -155,7 +148,7 @@ fn waits_for(seen: &Seen, streams: &Streams, is_last: bool) -> (Waiting, u32) {
 
 /// Say why if nobody has, and leave the client time to read it: closing with something unread resets the
 /// connection.
-async fn last_word<S>(mut stream: S, seen: &Seen, too_slow: Option<Waiting>, linger: Duration)
+async fn last_word<S>(mut stream: S, seen: &Seen, too_slow: Option<Waiting>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -171,7 +164,7 @@ where
         let _ = stream.shutdown().await;
         let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     };
-    let _ = timeout(linger, farewell).await;
+    let _ = timeout(LINGER, farewell).await;
 }
 
 /// Looks after answers that their clients don't take, one timer for all.

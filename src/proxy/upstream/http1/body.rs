@@ -133,6 +133,8 @@ impl Body {
             }
             let State::Coming(connection) = &mut self.state else { return Poll::Ready(Ok(None)) };
             connection.poll_upload(context)?;
+            // Even empty it would hold on to the piece that it was cut from.
+            self.input = Bytes::new();
             self.input = ready!(connection.socket.poll_piece(context))?;
             if self.input.is_empty() {
                 if self.framing != Framing::UntilClose {

@@ -126,7 +126,7 @@ async fn a_connection_that_is_dropped_takes_its_streams_along() {
         let app = of_handler.clone();
         async { app.answer(request).await.map(Into::into) }
     };
-    let serving = connection::serve(server, peer, handler, Deadlines::default(), stop);
+    let serving = connection::serve(server, peer, handler, stop);
     let mut client = ByHand::greeting(client).await;
     client.send(&get(1, "/never")).await;
 

@@ -45,7 +45,7 @@ impl App {
             async { app.answer(request).await.map(Into::into) }
         };
         let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
-        tokio::spawn(connection::serve(server, peer, handler, Deadlines::default(), stop.clone()));
+        tokio::spawn(connection::serve(server, peer, handler, stop.clone()));
         client
     }
 
