@@ -17,8 +17,10 @@ pub fn idp_answers(data: &[u8]) {
     let status = StatusCode::from_bytes(status).unwrap_or(StatusCode::OK);
     let mut answer = Response::new(body.to_vec());
     *answer.status_mut() = status;
-    // As anybody reads it; a reader that is stricter may refuse it.
-    let json = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    // As anybody reads it; a reader that is stricter may refuse it. What is no UTF-8 may stand in a member that nobody
+    // reads, as the text of an error.
+    let text = String::from_utf8_lossy(body);
+    let json = serde_json::from_str::<Value>(&text).unwrap_or_default();
 
     check_tokens(&answer, &json);
     check_introspected(&answer, &json);
