@@ -196,7 +196,7 @@ impl<S> Observed<S> {
         })
     }
 
-    /// The first read, and those after it while the bytes may still become HTTP/2's preface. `first_byte` is
+    /// The first read, and those after it while the bytes may still become HTTP/2's preface. `FIRST_BYTE` is
     /// the limit on all of them.
     fn poll_begin(
         &mut self,
