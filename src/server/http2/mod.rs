@@ -97,7 +97,7 @@ where
     let mut http = pin!(http);
     let mut finishing = pin!(stop.reached(Stage::Finishing));
     let mut watch = Watch::new();
-    let mut stuck = Stuck::new(STUCK_WRITE);
+    let mut stuck = Stuck::new();
     let mut is_last = false;
     poll_fn(|context| {
         // GOAWAY leaves the client the time to hear of it (RFC 9113 §6.8), so that one who has just connected
@@ -169,18 +169,17 @@ where
 
 /// Looks after answers that their clients don't take, one timer for all.
 struct Stuck {
-    limit: Duration,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Stuck {
-    fn new(limit: Duration) -> Self {
-        Self { limit, timer: Box::pin(sleep(limit)) }
+    fn new() -> Self {
+        Self { timer: Box::pin(sleep(STUCK_WRITE)) }
     }
 
     fn poll(&mut self, context: &mut Context<'_>, streams: &Streams) {
         while self.timer.as_mut().poll(context).is_ready() {
-            let next: Instant = streams.reset_stuck(self.limit);
+            let next: Instant = streams.reset_stuck(STUCK_WRITE);
             self.timer.as_mut().reset(next);
         }
     }
