@@ -148,7 +148,7 @@ async fn make_way(path: &Path) -> Result<(), BindFault> {
 async fn serve_one(stream: UnixStream, control: Arc<Control>) {
     let service = service_fn(move |request: http::Request<Incoming>| {
         let control = Arc::clone(&control);
-        let request = request.map(|body| RequestBody::alone(body, None));
+        let request = request.map(RequestBody::alone);
         async move { Ok::<_, Infallible>(control::answer(&control, request).await) }
     });
     // It ends in an error when somebody hangs up: nobody's fault.

@@ -269,8 +269,7 @@ fn serve_public(
         tokio::spawn(async move { house.1.keep_house().await });
         move |mut request, peer| {
             let worker = Arc::clone(&worker);
-            // Boxed while it is answered: hyper moves it about, and a stream would hold room for it.
-            async move { Box::pin(worker.0.answer(&worker.1, &mut request, peer)).await }
+            async move { worker.0.answer(&worker.1, &mut request, peer).await }
         }
     };
     let settings = WorkerSettings { log: log.clone(), peers };

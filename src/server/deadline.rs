@@ -1,6 +1,5 @@
-//! How long a connection may wait for the client, by what it waits for. hyper's own header timeout can't
-//! tell a silent connection from an idle one, and makes a timer for every request: this is one timer for
-//! a connection's whole life, which is moved only if it would ring too late.
+//! How long a connection may wait for the client, by what it waits for: one timer for a connection's whole life,
+//! which is moved only if it would ring too late.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,12 +7,25 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::server::observed::Waiting;
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    FirstByte,
+    /// The same once no more connections are accepted.
+    LastCall,
+    Head,
+    NextRequest,
+    /// For the client to read what we wrote.
+    Reader,
+    /// For us, or for the upstream, or for the rest of a request's body.
+    Answer,
+}
 
 /// How long it may wait; `None` while an answer is under way: a stream may last.
 const fn limit(waiting: Waiting) -> Option<Duration> {
     match waiting {
         Waiting::FirstByte => Some(FIRST_BYTE),
+        Waiting::LastCall => Some(LAST_CALL),
         Waiting::Head => Some(HEAD),
         Waiting::NextRequest => Some(IDLE),
         Waiting::Reader => Some(STUCK_WRITE),
@@ -39,7 +51,7 @@ impl Watch {
     }
 
     /// Ready when the connection has waited for too long. To be asked whenever something has happened on
-    /// it, with what it waits for now.
+    /// it, with what it waits for now and a number that changes when that has made progress.
     pub fn poll(&mut self, context: &mut Context<'_>, waiting: (Waiting, u32)) -> Poll<Waiting> {
         if waiting != self.waiting {
             self.waiting = waiting;
@@ -63,8 +75,8 @@ impl Watch {
 
 /// From accepting a connection to its first byte.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
-/// The same once no more connections are accepted, from then on.
-pub const LAST_CALL: Duration = Duration::from_secs(1);
+/// From then on: who has just connected, as everybody may until then, is sending a request.
+const LAST_CALL: Duration = Duration::from_secs(1);
 /// From a request's first byte to the end of its header.
 const HEAD: Duration = Duration::from_secs(10);
 /// From the end of an answer to the next request's first byte.

@@ -3,16 +3,20 @@
 pub mod answer;
 pub mod body;
 pub mod caller;
+pub mod feed;
 pub mod form;
 pub mod number;
+pub mod outbox;
 pub mod request;
 pub mod request_body;
+pub mod scratch;
 pub mod upstream_url;
 
 pub use body::Body;
 pub use caller::{Caller, TrustedProxies};
 pub use form::Form;
 pub use number::plain_number;
+pub use outbox::Outbox;
 pub use request::{Arrival, RequestId};
 pub use request_body::RequestBody;
 pub use upstream_url::{UpstreamKind, UpstreamProtocol, UpstreamUrl};

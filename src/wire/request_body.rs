@@ -1,8 +1,7 @@
 //! The body of a request, as far as nobody has read it.
 
+use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,84 +12,111 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use crate::wire::feed::{BrokeOff, Fed};
+
 /// What a client sends. Dropped before its end it is no longer wanted.
 #[derive(Debug, Default)]
-pub struct RequestBody {
-    /// `None` once it has ended.
-    body: Option<Incoming>,
-    unwanted: Unwanted,
-}
+pub struct RequestBody(Source);
 
-/// What becomes of the rest, if there is one.
 #[derive(Debug, Default)]
-enum Unwanted {
-    /// hyper's business.
+enum Source {
+    /// Nothing more is to come.
     #[default]
-    Forgotten,
-    Told(LeftUnread),
+    Over,
+    /// All of it is here.
+    Whole(Bytes),
+    Fed(Fed),
+    Incoming(Incoming),
     /// On a connection that other requests share, to stop the client would count what is on its way by then as an
-    /// error of its, and a hundred of those end the connection with everybody's requests.
-    Read,
+    /// error of its, and a hundred of those end the connection with everybody's requests: so the rest is read.
+    Shared(Incoming),
 }
 
-/// Whether there was a rest that nobody wanted. Clones tell the same.
-#[derive(Clone, Debug, Default)]
-pub struct LeftUnread(Arc<AtomicBool>);
-
-impl LeftUnread {
-    pub fn is_so(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
+/// Why a body could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokenBody {
+    #[error(transparent)]
+    BrokeOff(#[from] BrokeOff),
+    #[error(transparent)]
+    Incoming(#[from] hyper::Error),
 }
 
 impl RequestBody {
-    /// Of the only request that is under way on its connection. `left` is told, if it is there.
-    pub fn alone(body: Incoming, left: Option<LeftUnread>) -> Self {
-        Self { body: Some(body), unwanted: left.map_or(Unwanted::Forgotten, Unwanted::Told) }
+    pub fn whole(bytes: Bytes) -> Self {
+        Self(if bytes.is_empty() { Source::Over } else { Source::Whole(bytes) })
+    }
+
+    /// Of the only request that is under way on its connection.
+    pub fn alone(body: Incoming) -> Self {
+        Self(Source::Incoming(body))
     }
 
     pub fn on_shared_connection(body: Incoming) -> Self {
-        Self { body: Some(body), unwanted: Unwanted::Read }
+        Self(Source::Shared(body))
+    }
+}
+
+impl From<Fed> for RequestBody {
+    fn from(body: Fed) -> Self {
+        Self(Source::Fed(body))
     }
 }
 
 impl HttpBody for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BrokenBody;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = self.get_mut();
-        let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(context));
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        let source = &mut self.get_mut().0;
+        let frame = match source {
+            Source::Over => None,
+            Source::Whole(bytes) => {
+                let bytes = mem::take(bytes);
+                *source = Source::Over;
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            Source::Fed(body) => ready!(body.poll_piece(context))
+                .map(|piece| piece.map(Frame::data).map_err(BrokenBody::BrokeOff)),
+            Source::Incoming(body) | Source::Shared(body) => {
+                ready!(Pin::new(body).poll_frame(context))
+                    .map(|frame| frame.map_err(BrokenBody::Incoming))
+            }
+        };
         if frame.is_none() {
-            this.body = None;
+            *source = Source::Over;
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+        match &self.0 {
+            Source::Over => true,
+            Source::Whole(_) => false,
+            Source::Fed(body) => body.is_over(),
+            Source::Incoming(body) | Source::Shared(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+        match &self.0 {
+            Source::Over => SizeHint::with_exact(0),
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Fed(body) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Source::Incoming(body) | Source::Shared(body) => body.size_hint(),
+        }
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
-        match &self.unwanted {
-            Unwanted::Forgotten => {}
-            Unwanted::Told(left) => left.0.store(true, Ordering::Relaxed),
-            Unwanted::Read => {
-                if let Ok(runtime) = Handle::try_current() {
-                    runtime.spawn(timeout(LONGEST_REST, read_rest(body)));
-                }
-            }
+        if let Source::Shared(body) = mem::take(&mut self.0)
+            && !body.is_end_stream()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(timeout(LONGEST_REST, read_rest(body)));
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::wire::{Request, UpstreamKind, UpstreamProtocol};
 use http1::upload::{Coding, Upload};
 use intake::{BadUpload, Intake, TooLarge};
 use pool::Pool;
-use socket::{Scratch, Socket, Stream};
+use socket::{Socket, Stream};
 
 pub use body::{BrokenBody, UpstreamBody};
 pub use http1::Garbled;
@@ -50,7 +50,6 @@ pub mod fed {
 #[derive(Debug)]
 pub struct Upstream {
     connections: Mutex<Vec<(Arc<UpstreamServer>, Connections)>>,
-    scratch: Scratch,
     /// Bytes of a request's body.
     longest_body: u64,
     pub(super) odd_answers: Arc<OddAnswers>,
@@ -144,8 +143,7 @@ impl Upstream {
     /// `odd_answers` is what all workers have told, `streams` what this one has under way, `longest_body` the most
     /// bytes that a request's body may have.
     pub fn new(odd_answers: Arc<OddAnswers>, streams: WorkerStreams, longest_body: u64) -> Self {
-        let (connections, scratch) = (Mutex::default(), Scratch::default());
-        Self { connections, scratch, longest_body, odd_answers, streams }
+        Self { connections: Mutex::default(), longest_body, odd_answers, streams }
     }
 
     /// Send `request`, which came from `peer` and is used up, to the upstream of the resource that `permit` is for,
@@ -170,7 +168,7 @@ impl Upstream {
                 let (method, text, body) = for_http1(request, at.as_ref(), resource, &word)?;
                 let connect = async || {
                     let stream = connect(&server).await.map_err(UpstreamFault::of_connect)?;
-                    Ok(Socket::new(stream, self.scratch.clone()))
+                    Ok(Socket::new(stream))
                 };
                 let upload = Upload::new(text, body, intake);
                 let answer = http1::exchange(&pool, connect, upload, &method, deadlines).await?;

@@ -34,6 +34,10 @@ impl Head {
         self.bytes > 0
     }
 
+    pub(super) fn fields(&self) -> usize {
+        self.fields
+    }
+
     /// Count `more` bytes of a line, whole or not.
     pub(super) fn grow(&mut self, more: usize) -> Result<(), Refusal> {
         self.bytes += more;
@@ -170,7 +174,7 @@ const fn token_bytes() -> [bool; 256] {
     table
 }
 
-/// Visible bytes only. `#` would begin a fragment, which hyper drops in silence. In the path `\` is a
+/// Visible bytes only. `#` would begin a fragment, which some drop in silence. In the path `\` is a
 /// slash to some; in a query browsers send it as it is.
 pub fn is_target(target: &[u8]) -> bool {
     let mut in_path = true;
@@ -205,7 +209,7 @@ fn is_plain(word: [u8; 8]) -> bool {
 }
 
 /// Without optional white space (RFC 9110 §5.6.3).
-fn trim(mut value: &[u8]) -> &[u8] {
+pub fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;
     }

@@ -1,18 +1,18 @@
-//! Where each request ends, judged from the raw bytes, more strictly than hyper does. Bytes come here as
-//! they leave the socket, before hyper parses them, because hyper mends what it should refuse: it drops
-//! Content-Length beside Transfer-Encoding, takes a bare LF for a line end, cuts a fragment off the
-//! target. Whatever two parsers could read in two ways is refused (RFC 9112 §11.2).
-//! Next: `server::connection` hands the same bytes to hyper, or answers 400.
+//! Where each request over HTTP/1 ends, judged from the raw bytes as they come. Whatever two parsers could read in
+//! two ways is refused (RFC 9112 §11.2), and nothing is mended: not Content-Length beside Transfer-Encoding, not a
+//! bare LF, not a fragment in the target. Next: `server::http1` makes a request of what passed, or answers 400.
 
 mod chunk;
 mod head;
 
 use std::mem;
 
+use bytes::{Buf as _, Bytes};
+
 use crate::server::refusal::Refusal;
 use chunk::chunk_size;
 use head::{BodyLength, Head};
-pub use head::{MAX_FIELDS, MAX_TARGET, is_target};
+pub use head::{MAX_FIELDS, MAX_TARGET, is_target, trim};
 
 /// Follows one connection's requests from byte to byte. A refusal is final.
 #[derive(Debug, Default)]
@@ -37,52 +37,100 @@ enum State {
     ChunkCr,
     ChunkLf,
     Trailers,
-    Refused(Refusal, Part),
+    Refused(Refusal),
 }
 
-/// Of a request.
+/// A header whose last byte has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Head,
-    Body,
+pub struct HeadEnd {
+    /// So many of the bytes that were looked at last belong to it.
+    pub at: usize,
+    /// How many fields it has.
+    pub fields: usize,
+    /// Of the body; `None` if it comes in chunks.
+    pub body: Option<u64>,
 }
 
 impl Framing {
-    /// Look at the next bytes. The verdict does not depend on how they are cut.
+    /// Look at `bytes`, which come next, up to the end of a request's header. `None`: it is not among them, and all of
+    /// them belong to it.
+    pub fn head(&mut self, bytes: &[u8]) -> Result<Option<HeadEnd>, Refusal> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let fields = self.head.fields();
+            rest = self.step(rest)?;
+            let body = match self.state {
+                State::Head if self.head.has_begun() => continue,
+                State::Head => Some(0),
+                State::Sized(length) => Some(length),
+                State::ChunkSize
+                | State::ChunkData(_)
+                | State::ChunkCr
+                | State::ChunkLf
+                | State::Trailers
+                | State::Refused(_) => None,
+            };
+            return Ok(Some(HeadEnd { at: bytes.len() - rest.len(), fields, body }));
+        }
+        Ok(None)
+    }
+
+    /// Take the next run of data of the body out of `input`, and what frames it. `None`: there is no more in it, or the
+    /// body is over.
+    pub fn data(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, Refusal> {
+        self.skip_coding(input)?;
+        if input.is_empty() || !self.in_data() {
+            return Ok(None);
+        }
+        let taken = input.len() - self.step(input)?.len();
+        let data = input.split_to(taken);
+        // What ends the body is often here already. What is wrong with it is told when it is asked for: the data
+        // before it must not depend on how the bytes come.
+        let _ = self.skip_coding(input);
+        Ok(Some(data))
+    }
+
+    fn skip_coding(&mut self, input: &mut Bytes) -> Result<(), Refusal> {
+        if let State::Refused(refusal) = self.state {
+            return Err(refusal);
+        }
+        while !input.is_empty() && self.state != State::Head && !self.in_data() {
+            let taken = input.len() - self.step(input)?.len();
+            input.advance(taken);
+        }
+        Ok(())
+    }
+
+    fn in_data(&self) -> bool {
+        matches!(self.state, State::Sized(_) | State::ChunkData(_))
+    }
+
+    /// Look at the next bytes, of whatever they are. The verdict does not depend on how they are cut.
+    #[cfg(any(test, fuzzing))]
     pub fn observe(&mut self, mut bytes: &[u8]) -> Result<(), Refusal> {
-        if let State::Refused(refusal, _) = self.state {
+        if let State::Refused(refusal) = self.state {
             return Err(refusal);
         }
         while !bytes.is_empty() {
-            let part = if self.state == State::Head { Part::Head } else { Part::Body };
-            let rest = self.step(bytes);
-            bytes = rest.inspect_err(|refusal| self.state = State::Refused(*refusal, part))?;
+            bytes = self.step(bytes)?;
         }
         Ok(())
     }
 
     /// Between two requests: nothing of the next one has arrived.
     pub fn at_rest(&self) -> bool {
-        self.state == State::Head && !self.head.has_begun() && self.line.is_empty()
+        self.state == State::Head && !self.head.has_begun()
     }
 
-    /// A request's header has begun and not ended, or was refused.
+    /// A request's header has begun and not ended.
+    #[cfg(any(test, fuzzing))]
     pub fn in_head(&self) -> bool {
-        match self.state {
-            State::Head => !self.at_rest(),
-            State::Refused(_, part) => part == Part::Head,
-            State::Sized(_)
-            | State::ChunkSize
-            | State::ChunkData(_)
-            | State::ChunkCr
-            | State::ChunkLf
-            | State::Trailers => false,
-        }
+        self.state == State::Head && !self.at_rest()
     }
 
     /// Take one line or one run of body bytes; give back the rest.
     fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Refusal> {
-        match self.state {
+        let rest = match self.state {
             State::Head => self.head_line(bytes),
             State::Sized(length) => Ok(self.skip(bytes, length, State::Sized, State::Head)),
             State::ChunkSize => self.chunk_line(bytes),
@@ -92,8 +140,9 @@ impl Framing {
             State::ChunkCr => self.only(b'\r', bytes, State::ChunkLf),
             State::ChunkLf => self.only(b'\n', bytes, State::ChunkSize),
             State::Trailers => self.trailer_line(bytes),
-            State::Refused(refusal, _) => Err(refusal),
-        }
+            State::Refused(refusal) => Err(refusal),
+        };
+        rest.inspect_err(|refusal| self.state = State::Refused(*refusal))
     }
 
     fn head_line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Refusal> {
@@ -127,7 +176,7 @@ impl Framing {
         bytes.get(here..).unwrap_or_default()
     }
 
-    /// hyper reads this line byte by byte, so a beginning that can't become good is refused at once.
+    /// A beginning that can't become good is refused at once.
     fn chunk_line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Refusal> {
         let (line, rest) = cut(bytes);
         if self.line.len() + line.len() > MAX_CHUNK_LINE {

@@ -36,7 +36,7 @@ impl<B: HttpBody<Data = Bytes>> Answer<B> {
     /// Make `response` the answer to a request of that method. To be called by the task of the stream.
     pub fn to(asked: &Method, response: Response<B>, streams: Streams) -> Response<Self> {
         let (mut head, body) = response.into_parts();
-        // RFC 9110 §6.4.1. Over HTTP/1 hyper sees to it.
+        // RFC 9110 §6.4.1
         let has_body = *asked != Method::HEAD
             && head.status != StatusCode::NO_CONTENT
             && head.status != StatusCode::NOT_MODIFIED;

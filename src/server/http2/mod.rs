@@ -25,12 +25,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::proxy::Response;
-use crate::server::deadline::{LINGER, STUCK_WRITE, Watch};
+use crate::server::deadline::{LINGER, STUCK_WRITE, Waiting, Watch};
 use crate::server::drain::{Stage, Stop};
 use crate::server::http2::answer::Answer;
 use crate::server::http2::socket::{Seen, Socket};
 use crate::server::http2::streams::Streams;
-use crate::server::observed::Waiting;
 use crate::wire::{Request, RequestBody};
 
 // What `fuzzing` feeds.
@@ -84,7 +83,8 @@ where
         let streams = streams.clone();
         async move {
             let response = match answer {
-                Ok(answer) => answer.await,
+                // Boxed: hyper moves it about.
+                Ok(answer) => Box::pin(answer).await,
                 Err(refusal) => {
                     refusal.log(peer);
                     refusal.to_response().map(Into::into)
@@ -118,6 +118,7 @@ where
                     http.as_mut().graceful_shutdown();
                 }
                 waiting @ (Waiting::FirstByte
+                | Waiting::LastCall
                 | Waiting::Head
                 | Waiting::Reader
                 | Waiting::Answer) => return Poll::Ready(Some(waiting)),
@@ -204,6 +205,8 @@ fn builder(streams: Streams) -> Builder<Streams> {
     builder
 }
 
+/// RFC 9113 §3.4
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const MAX_STREAMS: u32 = 100;
 /// Of one stream in either direction: what it may hold of our memory.
 const WINDOW: u32 = 64 * 1024;

@@ -9,11 +9,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::server::http2::PREFACE;
 use crate::server::http2::allowance::{Allowance, UsedUp};
 use crate::server::http2::frames::{
     CONTINUATION, DATA, END_HEADERS, Frame, Frames, GOAWAY, HEADERS,
 };
-use crate::server::observed::PREFACE;
 
 /// What was seen on a connection. Clones share it: the socket, which hyper has, writes it, and the
 /// connection's task reads it.

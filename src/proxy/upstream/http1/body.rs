@@ -79,8 +79,8 @@ impl Body {
     /// What `stream` says until it is closed.
     #[cfg(test)]
     pub fn until_close(stream: tokio::net::TcpStream) -> Self {
-        use crate::proxy::upstream::socket::{Scratch, Stream};
-        let socket = Socket::new(Stream::Tcp(stream), Scratch::default());
+        use crate::proxy::upstream::socket::Stream;
+        let socket = Socket::new(Stream::Tcp(stream));
         let (pool, reuse) = (Pool::default(), Reuse::No);
         let connection = Connection { socket, pool, reuse, upload: None };
         Self::new(Framing::UntilClose, Bytes::new(), connection)

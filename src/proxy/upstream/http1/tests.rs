@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::proxy::upstream::intake::Intake;
-use crate::proxy::upstream::socket::{Scratch, Stream};
+use crate::proxy::upstream::socket::Stream;
 use crate::wire::RequestBody;
 
 const UPLOAD: Deadlines = Deadlines {
@@ -40,7 +40,7 @@ async fn body(length: usize, sent: &str) -> (DuplexStream, RequestBody) {
     tokio::spawn(Builder::new().serve_connection(TokioIo::new(server), service));
     let request = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{sent}");
     client.write_all(request.as_bytes()).await.unwrap();
-    (client, RequestBody::alone(taken.await.unwrap(), None))
+    (client, RequestBody::alone(taken.await.unwrap()))
 }
 
 /// How an exchange ends with an upstream that reads everything and says nothing, and whether it was reached.
@@ -69,7 +69,7 @@ async fn fault_of(body: RequestBody, far: Far, deadlines: Deadlines) -> (Upstrea
             std::future::pending::<()>().await;
             drop(socket);
         });
-        Ok(Socket::new(Stream::Tcp(stream), Scratch::default()))
+        Ok(Socket::new(Stream::Tcp(stream)))
     };
     let intake = Intake::begin(None, u64::MAX).unwrap();
     let upload = Upload::new(b"POST / HTTP/1.1\r\n\r\n".to_vec(), body, intake);

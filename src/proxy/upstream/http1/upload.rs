@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http_body::Body as _;
 
 use crate::proxy::upstream::intake::{BadUpload, Intake};
-use crate::proxy::upstream::socket::{Outbox, Socket};
+use crate::proxy::upstream::socket::Socket;
 use crate::telemetry::causes;
-use crate::wire::RequestBody;
+use crate::wire::{Outbox, RequestBody};
 
 /// What is yet to be sent of a request. Trailers are left behind.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::proxy::upstream::socket::{Scratch, Stream};
+    use crate::proxy::upstream::socket::Stream;
     use crate::tls;
 
     fn fresh(head: Vec<u8>) -> Upload {
@@ -171,7 +171,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_held_back_is_not_sent() {
         let (near, mut far) = tls::connected().await;
-        let mut socket = Socket::new(Stream::Tls(Box::new(near)), Scratch::default());
+        let mut socket = Socket::new(Stream::Tls(Box::new(near)));
         let (mut sent, mut upload) = (0, fresh(vec![b'x'; 1024]));
         // Until the other side, which does not read, has to.
         let poll = |upload: &mut Upload, socket: &mut Socket| {
@@ -201,7 +201,7 @@ mod tests {
     async fn what_was_tried_over_tls_has_begun() {
         let (mut near, _far) = tls::connected().await;
         near.get_mut().0.shutdown().await.unwrap();
-        let mut socket = Socket::new(Stream::Tls(Box::new(near)), Scratch::default());
+        let mut socket = Socket::new(Stream::Tls(Box::new(near)));
         let mut upload = fresh(vec![b'x'; 1024]);
         assert!(!upload.has_begun());
 

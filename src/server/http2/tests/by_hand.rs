@@ -3,8 +3,8 @@
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
 
+use crate::server::http2::PREFACE;
 use crate::server::http2::frames::{DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS};
-use crate::server::observed::PREFACE;
 
 #[derive(Debug)]
 pub struct ByHand<S> {

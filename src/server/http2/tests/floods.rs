@@ -10,7 +10,7 @@ use super::by_hand::{
 };
 use super::frames::{CONTINUATION, END_STREAM, GOAWAY, HEADERS};
 use super::*;
-use crate::server::observed::PREFACE;
+use crate::server::http2::PREFACE;
 
 /// What became of a flood.
 struct Outcome {

@@ -7,7 +7,7 @@ use super::by_hand::{
 };
 use super::frames::{CONTINUATION, END_STREAM, GOAWAY, HEADERS};
 use super::*;
-use crate::server::observed::PREFACE;
+use crate::server::http2::PREFACE;
 
 #[tokio::test(start_paused = true)]
 async fn a_request_is_answered_however_its_bytes_are_cut() {

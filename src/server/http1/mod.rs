@@ -1,0 +1,376 @@
+//! One HTTP/1 connection (RFC 9112), one exchange after the other. What is silent holds no buffer: bytes are read
+//! into room that the whole thread shares, and written from where they lie.
+
+mod answer;
+mod date;
+mod request;
+
+use std::mem;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::proxy::Response;
+use crate::server::deadline::Waiting;
+use crate::server::entry;
+use crate::server::framing::{Framing, HeadEnd};
+use crate::server::http2::PREFACE;
+use crate::server::refusal::Refusal;
+use crate::wire::feed::{BrokeOff, Feed, Wanted, feed};
+use crate::wire::{Outbox, Request, RequestBody, scratch};
+
+use answer::Sending;
+use request::Asked;
+
+/// A connection, and how far it has come. `F` is the future of an answer.
+#[derive(Debug)]
+pub struct Connection<S, F> {
+    stream: S,
+    peer: IpAddr,
+    state: State<F>,
+    /// Nobody knows yet whether it is HTTP/1.
+    is_new: bool,
+    /// What has come of the next request's header, if that comes in pieces.
+    head: Vec<u8>,
+    /// Read and not looked at.
+    input: Bytes,
+    framing: Framing,
+    /// Where the body of the request under way goes, if more of it is to come and somebody may want it.
+    feed: Option<Feed>,
+    /// What is wrong with it.
+    bad_body: Option<Refusal>,
+    outbox: Outbox,
+    is_stuck: bool,
+    is_finishing: bool,
+    /// Exchanges begun and ended, and writes: a change of it is progress.
+    steps: u32,
+}
+
+#[derive(Debug)]
+enum State<F> {
+    /// No request is under way.
+    Idle,
+    Answering(Asked, Pin<Box<F>>),
+    Sending(Sending),
+}
+
+/// How it ends.
+#[derive(Debug)]
+pub enum End {
+    /// The client has gone, or must see that its answer broke off.
+    Gone,
+    /// The last answer is sent, or none is to come.
+    Answered,
+    /// This is still to be told.
+    Refused(Refusal),
+    /// It is HTTP/2, of which so much has come.
+    Http2(Bytes),
+}
+
+impl<S, F> Connection<S, F>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Response>,
+{
+    pub fn new(stream: S, peer: IpAddr) -> Self {
+        Self {
+            stream,
+            peer,
+            state: State::Idle,
+            is_new: true,
+            head: Vec::new(),
+            input: Bytes::new(),
+            framing: Framing::default(),
+            feed: None,
+            bad_body: None,
+            outbox: Outbox::default(),
+            is_stuck: false,
+            is_finishing: false,
+            steps: 0,
+        }
+    }
+
+    /// Go on, until it ends. `handler` sees only requests that passed `framing` and `entry`.
+    pub fn poll<H>(&mut self, context: &mut Context<'_>, handler: &H) -> Poll<End>
+    where
+        H: Fn(Request, IpAddr) -> F,
+    {
+        loop {
+            let step = match self.state {
+                State::Idle => self.poll_request(context, handler),
+                State::Answering(..) => self.poll_answer(context),
+                State::Sending(_) => self.poll_sending(context),
+            };
+            if let Err(end) = ready!(step) {
+                return Poll::Ready(end);
+            }
+        }
+    }
+
+    /// From now on no further request is taken than the one under way, or the first.
+    pub fn finish(&mut self) {
+        self.is_finishing = true;
+    }
+
+    /// What it waits for, and a number that changes when that has made progress.
+    pub fn waiting(&self) -> (Waiting, u32) {
+        let waiting = match self.state {
+            _ if self.is_stuck => Waiting::Reader,
+            State::Answering(..) | State::Sending(_) => Waiting::Answer,
+            State::Idle if self.is_new && self.is_finishing => Waiting::LastCall,
+            State::Idle if self.is_new => Waiting::FirstByte,
+            State::Idle if self.head.is_empty() => Waiting::NextRequest,
+            State::Idle => Waiting::Head,
+        };
+        (waiting, self.steps)
+    }
+
+    /// The stream, and whether the client may still be sending what nobody will read.
+    pub fn into_stream(self) -> (S, bool) {
+        let is_sending = !self.framing.at_rest() || !self.input.is_empty();
+        (self.stream, is_sending)
+    }
+
+    fn poll_request<H>(&mut self, context: &mut Context<'_>, handler: &H) -> Poll<Result<(), End>>
+    where
+        H: Fn(Request, IpAddr) -> F,
+    {
+        let Poll::Ready(head) = self.poll_head(context) else {
+            let is_over = self.is_finishing && !self.is_new && self.head.is_empty();
+            return if is_over { Poll::Ready(Err(End::Answered)) } else { Poll::Pending };
+        };
+        let (head, end) = head?;
+        let (request, asked) = self.admit(&head, end).map_err(End::Refused)?;
+        self.state = State::Answering(asked, Box::pin(handler(request, self.peer)));
+        self.steps = self.steps.wrapping_add(1);
+        Poll::Ready(Ok(()))
+    }
+
+    /// The whole header of the next request.
+    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<(Bytes, HeadEnd), End>> {
+        loop {
+            if self.is_new && !self.input.is_empty() {
+                self.recognize()?;
+            }
+            if !self.input.is_empty() {
+                if let Some(end) = self.framing.head(&self.input).map_err(End::Refused)? {
+                    let piece = self.input.split_to(end.at);
+                    if self.head.is_empty() {
+                        return Poll::Ready(Ok((piece, end)));
+                    }
+                    self.head.extend_from_slice(&piece);
+                    return Poll::Ready(Ok((mem::take(&mut self.head).into(), end)));
+                }
+                self.head.extend_from_slice(&mem::take(&mut self.input));
+            }
+            ready!(self.poll_input(context))?;
+        }
+    }
+
+    /// See whether it is HTTP/1 that has come. As long as it may be either, it waits in `head`.
+    fn recognize(&mut self) -> Result<(), End> {
+        self.head.extend_from_slice(&mem::take(&mut self.input));
+        if self.head.starts_with(PREFACE) {
+            return Err(End::Http2(mem::take(&mut self.head).into()));
+        }
+        if !PREFACE.starts_with(&self.head) {
+            self.is_new = false;
+            self.input = mem::take(&mut self.head).into();
+        }
+        Ok(())
+    }
+
+    fn poll_input(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        match ready!(scratch::poll_piece(&mut self.stream, context)) {
+            Ok(input) if !input.is_empty() => {
+                self.input = input;
+                Poll::Ready(Ok(()))
+            }
+            Ok(_) | Err(_) => Poll::Ready(Err(End::Gone)),
+        }
+    }
+
+    fn admit(&mut self, head: &Bytes, end: HeadEnd) -> Result<(Request, Asked), Refusal> {
+        let request = request::parse(head, end.fields)?;
+        let mut asked = Asked::by(&request);
+        let request = entry::admit(request)?;
+        let body = self.body(end, &mut asked)?;
+        Ok((request.map(|()| body), asked))
+    }
+
+    /// The body of the request whose header has ended so. What is wrong with the part that is here, is wrong with
+    /// the request.
+    fn body(&mut self, end: HeadEnd, asked: &mut Asked) -> Result<RequestBody, Refusal> {
+        let first = self.framing.data(&mut self.input)?.unwrap_or_default();
+        let mut more = Vec::new();
+        while let Some(piece) = self.framing.data(&mut self.input)? {
+            if more.is_empty() {
+                more.extend_from_slice(&first);
+            }
+            more.extend_from_slice(&piece);
+        }
+        let here = if more.is_empty() { first } else { more.into() };
+        if self.framing.at_rest() {
+            return Ok(RequestBody::whole(here));
+        }
+        // RFC 9110 §10.1.1: who has begun to send it needs no word.
+        asked.expects_continue &= here.is_empty();
+        let (feed, body) = feed(end.body, here);
+        self.feed = Some(feed);
+        Ok(body.into())
+    }
+
+    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let State::Answering(asked, answer) = &mut self.state else { return Poll::Ready(Ok(())) };
+        if let Some(feed) = &self.feed {
+            feed.will_ask();
+        }
+        let Poll::Ready(answer) = answer.as_mut().poll(context) else {
+            return self.poll_client(context);
+        };
+        // Whatever was made of a bad body, it is the client's fault.
+        let answer = self.bad_body.take().map_or(answer, |refusal| {
+            refusal.log(self.peer);
+            refusal.to_response().map(Into::into)
+        });
+        // After an answer that does not wait for the body nobody can say where the next request begins (RFC 9112
+        // §9.3 wants that told).
+        let is_last = self.is_finishing || !self.framing.at_rest();
+        let sending = Sending::begin(answer, *asked, is_last, &mut self.outbox);
+        self.state = State::Sending(sending);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_sending(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let mut has_more = true;
+        loop {
+            let State::Sending(sending) = &mut self.state else { return Poll::Ready(Ok(())) };
+            // What is there of the body leaves together with the header.
+            if !sending.is_over() && self.outbox.has_room() {
+                if let Some(feed) = &self.feed {
+                    feed.will_ask();
+                }
+                match sending.poll_load(&mut self.outbox, context) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(answer::Broken)) => {
+                        let _ = self.poll_write(context);
+                        return Poll::Ready(Err(End::Gone));
+                    }
+                    Poll::Pending => has_more = false,
+                }
+            }
+            let (is_over, is_last) = (sending.is_over(), sending.is_last());
+            if self.poll_write(context)?.is_pending() {
+                return self.poll_client(context);
+            }
+            if is_over {
+                self.feed = None;
+                self.state = State::Idle;
+                self.steps = self.steps.wrapping_add(1);
+                return Poll::Ready(if is_last { Err(End::Answered) } else { Ok(()) });
+            }
+            if !has_more {
+                return self.poll_client(context);
+            }
+        }
+    }
+
+    /// Write what there is to write.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if self.outbox.is_sent() {
+            return Poll::Ready(Ok(()));
+        }
+        let before = self.outbox.len();
+        let written = self.outbox.poll_write(&mut self.stream, context);
+        self.is_stuck = written.is_pending();
+        if self.outbox.len() != before {
+            self.steps = self.steps.wrapping_add(1);
+        }
+        written.map_err(|_| End::Gone)
+    }
+
+    /// While an answer is due: have who reads the request's body get what it asks for, and then ask again; else see
+    /// whether the client is still there.
+    fn poll_client(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let Some(feed) = &self.feed else { return self.poll_end(context) };
+        match feed.wanted(context) {
+            Wanted::NothingYet => return Poll::Pending,
+            Wanted::NothingEver => {
+                self.feed = None;
+                return Poll::Pending;
+            }
+            Wanted::More => {}
+        }
+        if let State::Answering(asked, _) = &mut self.state {
+            if mem::take(&mut asked.expects_continue) {
+                self.outbox.begin().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            let _ = self.poll_write(context)?;
+        }
+        loop {
+            match self.framing.data(&mut self.input) {
+                Ok(None) if !self.framing.at_rest() => ready!(self.poll_input(context))?,
+                Ok(piece) => {
+                    self.give(piece);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(refusal) => {
+                    self.bad_body = Some(refusal);
+                    if let Some(feed) = self.feed.take() {
+                        feed.fail(BrokeOff::Malformed(refusal.to_string()));
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+
+    fn give(&mut self, piece: Option<Bytes>) {
+        let Some(feed) = &self.feed else { return };
+        if let Some(piece) = piece {
+            feed.put(piece);
+        }
+        if self.framing.at_rest()
+            && let Some(feed) = self.feed.take()
+        {
+            feed.end();
+        }
+    }
+
+    /// Ready only if the client has gone. To end its side is to go.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if !self.input.is_empty() || !self.framing.at_rest() {
+            return Poll::Pending;
+        }
+        let mut bytes = [0; AHEAD];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
+            Ok(()) if !buffer.filled().is_empty() => {
+                self.input = Bytes::copy_from_slice(buffer.filled());
+                Poll::Pending
+            }
+            Ok(()) | Err(_) => Poll::Ready(Err(End::Gone)),
+        }
+    }
+}
+
+/// Answer what was never handed out: with `refusal`, on a connection where no other answer is under way.
+pub async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, refusal: Refusal) {
+    let mut outbox = Outbox::default();
+    let response = refusal.to_response().map(crate::proxy::Body::from);
+    let mut sending = Sending::begin(response, Asked::UNKNOWN, true, &mut outbox);
+    let written = std::future::poll_fn(|context| {
+        let _ = sending.poll_load(&mut outbox, context);
+        outbox.poll_write(stream, context)
+    });
+    let _ = written.await;
+}
+
+/// Enough to see that something came.
+const AHEAD: usize = 64;
+
+#[cfg(test)]
+mod tests;

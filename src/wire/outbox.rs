@@ -1,0 +1,128 @@
+//! What is on its way out of a connection, in as few writes as can be.
+
+use std::fmt;
+use std::io::{self, IoSlice, Write as _};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+
+/// Something to write, in up to three parts.
+#[derive(Default)]
+pub struct Outbox {
+    before: Vec<u8>,
+    /// How much of `before` is written.
+    written: usize,
+    data: Bytes,
+    after: &'static [u8],
+    /// Some of it may still wait in the socket.
+    is_held: bool,
+    /// Some of it may have left, though the socket says that none did.
+    is_tried: bool,
+}
+
+/// Not what it holds.
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    /// Begins with `head`.
+    pub fn new(head: Vec<u8>) -> Self {
+        Self { before: head, ..Self::default() }
+    }
+
+    /// Put `data` after what is there. Only what stands before data can be there still.
+    pub fn add(&mut self, before: fmt::Arguments<'_>, data: Bytes, after: &'static [u8]) {
+        // Writing to memory can't fail.
+        let _ = self.begin().write_fmt(before);
+        self.data = data;
+        self.after = after;
+    }
+
+    /// Where what stands before data is to be put: after what is there of it.
+    pub fn begin(&mut self) -> &mut Vec<u8> {
+        if self.is_empty() {
+            self.before.clear();
+            self.written = 0;
+        }
+        &mut self.before
+    }
+
+    /// Whether data can be added.
+    pub fn has_room(&self) -> bool {
+        self.data.is_empty() && self.after.is_empty()
+    }
+
+    /// Write all of it to `stream`, and see that it leaves.
+    pub fn poll_write<S>(
+        &mut self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let mut stream = Pin::new(stream);
+        while !self.is_empty() {
+            let before = self.before.get(self.written..).unwrap_or_default();
+            let parts = [before, &self.data, self.after].map(IoSlice::new);
+            let count = ready!(stream.as_mut().poll_write_vectored(context, &parts))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(count);
+            self.is_held = true;
+        }
+        ready!(stream.poll_flush(context))?;
+        self.is_held = false;
+        Poll::Ready(Ok(()))
+    }
+
+    /// It is about to be written, and some of it may leave though the socket says that none did.
+    pub fn note_try(&mut self) {
+        self.is_tried = true;
+    }
+
+    /// Put the last chunk (RFC 9112 §7.1) after what is there.
+    pub fn end(&mut self) {
+        if self.is_empty() {
+            self.add(format_args!("0\r\n\r\n"), Bytes::new(), b"");
+        } else if self.data.is_empty() {
+            self.before.extend_from_slice(b"0\r\n\r\n");
+        } else {
+            self.after = b"\r\n0\r\n\r\n";
+        }
+    }
+
+    /// Whether some of it may have left.
+    pub fn has_begun(&self) -> bool {
+        self.written > 0 || self.is_tried
+    }
+
+    /// Whether all of it has left.
+    pub fn is_sent(&self) -> bool {
+        self.is_empty() && !self.is_held
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes are yet to be written.
+    pub fn len(&self) -> usize {
+        self.before.len() - self.written + self.data.len() + self.after.len()
+    }
+
+    fn advance(&mut self, count: usize) {
+        let of_before = count.min(self.before.len() - self.written);
+        self.written += of_before;
+        let count = count - of_before;
+        let of_data = count.min(self.data.len());
+        self.data = self.data.slice(of_data..);
+        self.after = self.after.get(count - of_data..).unwrap_or_default();
+    }
+}
