@@ -26,8 +26,12 @@ pub async fn forward(
     arrival: Arrival,
 ) -> Response {
     let resource = Arc::clone(admitted.resource());
+    if upstream.lateness.is_too_late() {
+        return unavailable("there is too much to do now");
+    }
+    // The log tells when this begins and ends, not of each request.
     if !upstream.streams.has_room_for(request) {
-        return no_memory();
+        return unavailable("there is no memory for this now");
     }
     if is_encoded(request.headers()) {
         return encoded(&resource, arrival);
@@ -94,11 +98,9 @@ fn session(
     Ok(InSession { known: sessions.to_upstream(holder, request.headers_mut())?, target })
 }
 
-/// R4. The log tells when this begins and ends, not of each request.
-fn no_memory() -> Response {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    let mut response =
-        answer::json_rpc_error(status, UNAVAILABLE, "there is no memory for this now");
+/// R4. Not now, but soon.
+fn unavailable(why: &str) -> Response {
+    let mut response = answer::json_rpc_error(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, why);
     response.headers_mut().insert(RETRY_AFTER, SOON);
     response.map(Into::into)
 }

@@ -12,6 +12,7 @@ use http::header::{
 use crate::browser::cookies;
 use crate::policy::Resource;
 use crate::token::verified::IdentityValues;
+use crate::wire;
 
 /// The names under which the upstream is told who is calling.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ pub fn for_upstream(
         add(name, value.as_bytes());
     }
     // What the upstream may use to write links: from the config, never from what the client claimed.
-    add(&X_FORWARDED_FOR, peer.to_string().as_bytes());
+    add(&X_FORWARDED_FOR, &wire::lines::address(*peer));
     let scheme: &[u8] = if resource.url.is_https() { b"https" } else { b"http" };
     add(&X_FORWARDED_PROTO, scheme);
     add(&X_FORWARDED_HOST, resource.public_host.as_bytes());

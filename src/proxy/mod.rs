@@ -5,6 +5,7 @@ mod event_ends;
 mod first_event;
 pub mod forward;
 pub mod headers;
+mod lateness;
 mod legacy_sse;
 pub mod odd_answers;
 pub mod open_answers;

@@ -49,14 +49,20 @@ where
     H: Fn(Request, IpAddr) -> F,
     F: Future<Output = Response>,
 {
+    let news = stop.clone();
     let mut finishing = pin!(stop.reached(Stage::Finishing));
-    let mut is_finishing = false;
+    let (mut is_asked, mut is_finishing) = (false, false);
     let mut watch = Watch::new();
     poll_fn(|context| {
-        if !is_finishing && finishing.as_mut().poll(context).is_ready() {
+        // Asked once, it wakes us. It is always the same task that polls.
+        if !is_finishing
+            && (!is_asked || news.has_moved())
+            && finishing.as_mut().poll(context).is_ready()
+        {
             is_finishing = true;
             connection.finish();
         }
+        is_asked = true;
         if let Poll::Ready(end) = connection.poll(context, handler) {
             return Poll::Ready(end);
         }

@@ -86,6 +86,11 @@ impl Drain {
 }
 
 impl Stop {
+    /// Whether it has gone further since this was made. For less than it takes to ask `reached`.
+    pub fn has_moved(&self) -> bool {
+        self.0.has_changed().unwrap_or(true)
+    }
+
     /// Wait for `stage` or a later one. Dropping the `Drain` counts as `Ended`.
     pub async fn reached(&mut self, stage: Stage) {
         let _ = self.0.wait_for(|now| *now >= stage).await;

@@ -5,6 +5,7 @@ pub mod body;
 pub mod caller;
 pub mod feed;
 pub mod form;
+pub mod lines;
 pub mod number;
 pub mod outbox;
 pub mod request;

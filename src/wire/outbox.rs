@@ -18,8 +18,8 @@ pub struct Outbox {
     after: &'static [u8],
     /// Some of it may still wait in the socket.
     is_held: bool,
-    /// Some of it may have left, though the socket says that none did.
-    is_tried: bool,
+    /// Something may have left, even if the socket said that nothing did.
+    has_begun: bool,
 }
 
 /// Not what it holds.
@@ -39,8 +39,13 @@ impl Outbox {
     pub fn add(&mut self, before: fmt::Arguments<'_>, data: Bytes, after: &'static [u8]) {
         // Writing to memory can't fail.
         let _ = self.begin().write_fmt(before);
-        self.data = data;
-        self.after = after;
+        if data.len() <= LARGEST_COPY {
+            self.before.extend_from_slice(&data);
+            self.before.extend_from_slice(after);
+        } else {
+            self.data = data;
+            self.after = after;
+        }
     }
 
     /// Where what stands before data is to be put: after what is there of it.
@@ -54,6 +59,10 @@ impl Outbox {
 
     /// Whether data can be added.
     pub fn has_room(&self) -> bool {
+        self.is_in_one_place() && self.before.len() < ENOUGH
+    }
+
+    fn is_in_one_place(&self) -> bool {
         self.data.is_empty() && self.after.is_empty()
     }
 
@@ -69,22 +78,31 @@ impl Outbox {
         let mut stream = Pin::new(stream);
         while !self.is_empty() {
             let before = self.before.get(self.written..).unwrap_or_default();
-            let parts = [before, &self.data, self.after].map(IoSlice::new);
-            let count = ready!(stream.as_mut().poll_write_vectored(context, &parts))?;
+            let written = if self.is_in_one_place() {
+                stream.as_mut().poll_write(context, before)
+            } else {
+                let parts = [before, &self.data, self.after].map(IoSlice::new);
+                stream.as_mut().poll_write_vectored(context, &parts)
+            };
+            let count = ready!(written)?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.advance(count);
-            self.is_held = true;
+            (self.is_held, self.has_begun) = (true, true);
         }
         ready!(stream.poll_flush(context))?;
         self.is_held = false;
+        if self.before.capacity() > LARGEST_KEPT {
+            self.before = Vec::new();
+            self.written = 0;
+        }
         Poll::Ready(Ok(()))
     }
 
     /// It is about to be written, and some of it may leave though the socket says that none did.
     pub fn note_try(&mut self) {
-        self.is_tried = true;
+        self.has_begun = true;
     }
 
     /// Put the last chunk (RFC 9112 §7.1) after what is there.
@@ -98,9 +116,9 @@ impl Outbox {
         }
     }
 
-    /// Whether some of it may have left.
+    /// Whether anything may have left.
     pub fn has_begun(&self) -> bool {
-        self.written > 0 || self.is_tried
+        self.has_begun
     }
 
     /// Whether all of it has left.
@@ -126,3 +144,10 @@ impl Outbox {
         self.after = self.after.get(count - of_data..).unwrap_or_default();
     }
 }
+
+/// Whatever is small goes together, up to this.
+const ENOUGH: usize = 16 * 1024;
+/// Of room, while there is nothing to write.
+const LARGEST_KEPT: usize = 1024;
+/// To copy so much costs less than to write from two places.
+const LARGEST_COPY: usize = 1024;

@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::policy::{Admitted, Resource, UpstreamDeadlines, UpstreamServer};
 use crate::proxy::headers::{self, IdentityHeaders};
+use crate::proxy::lateness::Lateness;
 use crate::proxy::odd_answers::OddAnswers;
 use crate::proxy::redirects::LeadsAway;
 use crate::proxy::sessions::NotGivenOut;
@@ -53,6 +54,7 @@ pub struct Upstream {
     /// Bytes of a request's body.
     longest_body: u64,
     pub(super) odd_answers: Arc<OddAnswers>,
+    pub(super) lateness: Lateness,
     pub(super) streams: WorkerStreams,
 }
 
@@ -143,7 +145,8 @@ impl Upstream {
     /// `odd_answers` is what all workers have told, `streams` what this one has under way, `longest_body` the most
     /// bytes that a request's body may have.
     pub fn new(odd_answers: Arc<OddAnswers>, streams: WorkerStreams, longest_body: u64) -> Self {
-        Self { connections: Mutex::default(), longest_body, odd_answers, streams }
+        let (connections, lateness) = (Mutex::default(), Lateness::of_looks_each(PAUSE));
+        Self { connections, longest_body, odd_answers, lateness, streams }
     }
 
     /// Send `request`, which came from `peer` and is used up, to the upstream of the resource that `permit` is for,
@@ -184,12 +187,21 @@ impl Upstream {
         }
     }
 
-    /// Each second, end answers that may not go on and close connections that nobody uses.
+    /// Each second, end answers that may not go on and close connections that nobody uses, and see how late it is.
     pub async fn keep_house(&self) {
         loop {
             sleep(PAUSE).await;
             self.streams.sweep();
             self.tick();
+            if let Some(refused) = self.lateness.look() {
+                tracing::warn!(
+                    refused = refused.count,
+                    late_by_seconds = refused.late_by.as_secs(),
+                    fix = "give the container more processor time, or run more replicas",
+                    whose_fault = "us",
+                    "calls refused: a worker has more to do than it can"
+                );
+            }
         }
     }
 

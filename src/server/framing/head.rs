@@ -1,6 +1,10 @@
 //! A request's header, line by line: what it says about its own length, and whether anybody could read it
 //! in another way (RFC 9112 §3, §5, §6).
 
+use std::ops::Range;
+
+use http::Version;
+
 use crate::server::refusal::Refusal;
 use crate::wire::plain_number;
 
@@ -8,17 +12,26 @@ use crate::wire::plain_number;
 #[derive(Debug, Default)]
 pub(super) struct Head {
     bytes: usize,
-    fields: usize,
-    version: Option<Version>,
+    line: Option<RequestLine>,
+    fields: Vec<Field>,
     has_host: bool,
     content_length: Option<u64>,
     is_chunked: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
-    Http10,
-    Http11,
+/// Where its parts stand, in bytes from the header's beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestLine {
+    pub method: Range<usize>,
+    pub target: Range<usize>,
+    pub version: Version,
+}
+
+/// The same of a field; the value without white space around it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    pub name: Range<usize>,
+    pub value: Range<usize>,
 }
 
 /// How the body ends (RFC 9112 §6.3, what is left of it after the refusals).
@@ -34,14 +47,10 @@ impl Head {
         self.bytes > 0
     }
 
-    pub(super) fn fields(&self) -> usize {
-        self.fields
-    }
-
     /// Count `more` bytes of a line, whole or not.
     pub(super) fn grow(&mut self, more: usize) -> Result<(), Refusal> {
         self.bytes += more;
-        if self.version.is_none() && self.bytes > MAX_REQUEST_LINE {
+        if self.line.is_none() && self.bytes > MAX_REQUEST_LINE {
             return Err(Refusal::TargetTooLong);
         }
         if self.bytes > MAX_HEAD { Err(Refusal::HeadTooLarge) } else { Ok(()) }
@@ -49,12 +58,16 @@ impl Head {
 
     /// Read one line without its CRLF. `true` if it is the empty one that ends the header.
     pub(super) fn line(&mut self, line: &[u8]) -> Result<bool, Refusal> {
-        match self.version {
+        let begin = self.bytes.saturating_sub(line.len() + CRLF.len());
+        match &self.line {
             // RFC 9112 §2.2: ignore empty lines before the request line. They count as the header's bytes.
             None if line.is_empty() => {}
-            None => self.version = Some(request_line(line)?),
+            None => {
+                self.line = Some(request_line(line, begin)?);
+                self.fields.reserve(USUAL_FIELDS);
+            }
             Some(_) if line.is_empty() => return self.end(),
-            Some(version) => self.field(line, version)?,
+            Some(RequestLine { version, .. }) => self.field(line, begin, *version)?,
         }
         Ok(false)
     }
@@ -67,16 +80,25 @@ impl Head {
         }
     }
 
+    /// Of a header that has ended.
+    pub(super) fn into_parts(self) -> Option<(RequestLine, Vec<Field>)> {
+        Some((self.line?, self.fields))
+    }
+
     fn end(&self) -> Result<bool, Refusal> {
         if self.has_host { Ok(true) } else { Err(Refusal::HostCount) }
     }
 
-    fn field(&mut self, line: &[u8], version: Version) -> Result<(), Refusal> {
-        self.fields += 1;
-        if self.fields > MAX_FIELDS {
+    fn field(&mut self, line: &[u8], begin: usize, version: Version) -> Result<(), Refusal> {
+        if self.fields.len() == MAX_FIELDS {
             return Err(Refusal::HeadTooLarge);
         }
-        let (name, value) = field(line)?;
+        let (name, spaced) = field(line)?;
+        let value = trim(spaced);
+        let name_end = begin + name.len();
+        let value_begin = begin + line.len() - trim_start(spaced).len();
+        self.fields
+            .push(Field { name: begin..name_end, value: value_begin..value_begin + value.len() });
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 if self.has_host {
@@ -85,15 +107,15 @@ impl Head {
                 self.has_host = true;
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = plain_number(trim(value)).ok_or(Refusal::ContentLength)?;
+                let length = plain_number(value).ok_or(Refusal::ContentLength)?;
                 // RFC 9110 §8.6 lets equal ones pass. Whoever sends two has merged two requests.
                 if self.content_length.replace(length).is_some() {
                     return Err(Refusal::ContentLength);
                 }
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                let is_plain = trim(value).eq_ignore_ascii_case(b"chunked");
-                if self.is_chunked || !is_plain || version == Version::Http10 {
+                let is_plain = value.eq_ignore_ascii_case(b"chunked");
+                if self.is_chunked || !is_plain || version == Version::HTTP_10 {
                     return Err(Refusal::TransferEncoding);
                 }
                 self.is_chunked = true;
@@ -109,8 +131,8 @@ impl Head {
 }
 
 /// `method SP request-target SP HTTP-version`, single spaces.
-fn request_line(line: &[u8]) -> Result<Version, Refusal> {
-    let (_method, rest) = split_token(line).ok_or(Refusal::RequestLine)?;
+fn request_line(line: &[u8], begin: usize) -> Result<RequestLine, Refusal> {
+    let (method, rest) = split_token(line).ok_or(Refusal::RequestLine)?;
     let rest = rest.strip_prefix(b" ").ok_or(Refusal::RequestLine)?;
     let space = memchr::memchr(b' ', rest).filter(|at| *at > 0).ok_or(Refusal::RequestLine)?;
     let (target, version) = rest.split_at_checked(space).ok_or(Refusal::RequestLine)?;
@@ -120,12 +142,19 @@ fn request_line(line: &[u8]) -> Result<Version, Refusal> {
     if !is_target(target) {
         return Err(Refusal::Target);
     }
-    match version {
-        b" HTTP/1.1" => Ok(Version::Http11),
-        b" HTTP/1.0" => Ok(Version::Http10),
-        _ if version.starts_with(b" HTTP/") => Err(Refusal::Version),
-        _ => Err(Refusal::RequestLine),
-    }
+    let version = match version {
+        b" HTTP/1.1" => Version::HTTP_11,
+        b" HTTP/1.0" => Version::HTTP_10,
+        _ if version.starts_with(b" HTTP/") => return Err(Refusal::Version),
+        _ => return Err(Refusal::RequestLine),
+    };
+    let method_end = begin + method.len();
+    let target_begin = method_end + 1;
+    Ok(RequestLine {
+        method: begin..method_end,
+        target: target_begin..target_begin + target.len(),
+        version,
+    })
 }
 
 /// Name and value of a field line, the value with white space around it. A line that begins with white
@@ -209,8 +238,16 @@ fn is_plain(word: [u8; 8]) -> bool {
 }
 
 /// Without optional white space (RFC 9110 §5.6.3).
-pub fn trim(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+pub fn trim(value: &[u8]) -> &[u8] {
+    let mut value = trim_start(value);
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+fn trim_start(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
     }
     value
@@ -222,3 +259,5 @@ pub const MAX_TARGET: usize = 8 * 1024;
 const MAX_REQUEST_LINE: usize = MAX_TARGET + 64;
 const MAX_HEAD: usize = 16 * 1024;
 pub const MAX_FIELDS: usize = 64;
+const USUAL_FIELDS: usize = 16;
+pub(super) const CRLF: &[u8] = b"\r\n";

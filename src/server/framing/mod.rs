@@ -11,8 +11,8 @@ use bytes::{Buf as _, Bytes};
 
 use crate::server::refusal::Refusal;
 use chunk::chunk_size;
-use head::{BodyLength, Head};
-pub use head::{MAX_FIELDS, MAX_TARGET, is_target, trim};
+use head::{BodyLength, CRLF, Head};
+pub use head::{Field, MAX_FIELDS, MAX_TARGET, RequestLine, is_target, trim};
 
 /// Follows one connection's requests from byte to byte. A refusal is final.
 #[derive(Debug, Default)]
@@ -40,27 +40,30 @@ enum State {
     Refused(Refusal),
 }
 
-/// A header whose last byte has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeadEnd {
+/// A header whose last byte has come, and where in it everything stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WholeHead {
     /// So many of the bytes that were looked at last belong to it.
-    pub at: usize,
-    /// How many fields it has.
-    pub fields: usize,
+    pub end: usize,
+    pub line: RequestLine,
+    pub fields: Vec<Field>,
     /// Of the body; `None` if it comes in chunks.
-    pub body: Option<u64>,
+    pub body_length: Option<u64>,
 }
 
 impl Framing {
     /// Look at `bytes`, which come next, up to the end of a request's header. `None`: it is not among them, and all of
     /// them belong to it.
-    pub fn head(&mut self, bytes: &[u8]) -> Result<Option<HeadEnd>, Refusal> {
+    pub fn head(&mut self, bytes: &[u8]) -> Result<Option<WholeHead>, Refusal> {
+        if let State::Refused(refusal) = self.state {
+            return Err(refusal);
+        }
         let mut rest = bytes;
         while !rest.is_empty() {
-            let fields = self.head.fields();
-            rest = self.step(rest)?;
-            let body = match self.state {
-                State::Head if self.head.has_begun() => continue,
+            let ended;
+            (rest, ended) = self.head_line(rest).inspect_err(|refusal| self.refuse(*refusal))?;
+            let Some((line, fields)) = ended.and_then(Head::into_parts) else { continue };
+            let body_length = match self.state {
                 State::Head => Some(0),
                 State::Sized(length) => Some(length),
                 State::ChunkSize
@@ -70,7 +73,8 @@ impl Framing {
                 | State::Trailers
                 | State::Refused(_) => None,
             };
-            return Ok(Some(HeadEnd { at: bytes.len() - rest.len(), fields, body }));
+            let end = bytes.len() - rest.len();
+            return Ok(Some(WholeHead { end, line, fields, body_length }));
         }
         Ok(None)
     }
@@ -131,7 +135,7 @@ impl Framing {
     /// Take one line or one run of body bytes; give back the rest.
     fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Refusal> {
         let rest = match self.state {
-            State::Head => self.head_line(bytes),
+            State::Head => self.head_line(bytes).map(|(rest, _)| rest),
             State::Sized(length) => Ok(self.skip(bytes, length, State::Sized, State::Head)),
             State::ChunkSize => self.chunk_line(bytes),
             State::ChunkData(length) => {
@@ -142,25 +146,32 @@ impl Framing {
             State::Trailers => self.trailer_line(bytes),
             State::Refused(refusal) => Err(refusal),
         };
-        rest.inspect_err(|refusal| self.state = State::Refused(*refusal))
+        rest.inspect_err(|refusal| self.refuse(*refusal))
     }
 
-    fn head_line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Refusal> {
+    fn refuse(&mut self, refusal: Refusal) {
+        self.state = State::Refused(refusal);
+    }
+
+    /// The rest, and the header if it has ended.
+    fn head_line<'a>(&mut self, bytes: &'a [u8]) -> Result<(&'a [u8], Option<Head>), Refusal> {
         let (line, rest) = cut(bytes);
         self.head.grow(line.len())?;
-        let Some(text) = whole(&mut self.line, line)? else { return Ok(rest) };
+        let Some(text) = whole(&mut self.line, line)? else { return Ok((rest, None)) };
         let ended = self.head.line(text)?;
         self.line.clear();
-        if ended {
-            // A header that came in pieces may have left 16 KiB of room.
-            self.line = Vec::new();
-            self.state = match mem::take(&mut self.head).body() {
-                BodyLength::None => State::Head,
-                BodyLength::Sized(length) => State::Sized(length),
-                BodyLength::Chunked => State::ChunkSize,
-            };
+        if !ended {
+            return Ok((rest, None));
         }
-        Ok(rest)
+        // A header that came in pieces may have left 16 KiB of room.
+        self.line = Vec::new();
+        let head = mem::take(&mut self.head);
+        self.state = match head.body() {
+            BodyLength::None => State::Head,
+            BodyLength::Sized(length) => State::Sized(length),
+            BodyLength::Chunked => State::ChunkSize,
+        };
+        Ok((rest, Some(head)))
     }
 
     fn skip<'a>(
@@ -265,7 +276,6 @@ fn whole<'a>(begun: &'a mut Vec<u8>, piece: &'a [u8]) -> Result<Option<&'a [u8]>
     }
 }
 
-const CRLF: &[u8] = b"\r\n";
 /// Sixteen digits and room for extensions, which RFC 9112 §7.1.1 asks us to ignore.
 const MAX_CHUNK_LINE: usize = 256;
 const MAX_TRAILERS: usize = 4 * 1024;

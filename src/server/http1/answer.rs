@@ -1,6 +1,5 @@
 //! An answer as bytes: its header, then its body in whatever coding fits the one who asked (RFC 9112 §6, §7).
 
-use std::io::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,6 +11,7 @@ use http_body::Body as _;
 use crate::proxy::{Body, Response};
 use crate::server::http1::date;
 use crate::server::http1::request::Asked;
+use crate::wire::lines::{field, number_field};
 use crate::wire::{Outbox, plain_number};
 
 /// What is yet to be sent of an answer, after what is in the outbox.
@@ -167,13 +167,13 @@ fn write_head(
         field(out, "connection", b"keep-alive");
     }
     match coding {
-        Coding::Length(length) => write_length(out, length),
+        Coding::Length(length) => number_field(out, "content-length", length),
         Coding::Chunked => field(out, "transfer-encoding", b"chunked"),
         // RFC 9110 §8.6: what GET would have been answered with. Not in 204.
         Coding::None if head.status != StatusCode::NO_CONTENT => {
             let of_body = || body.size_hint().exact().filter(|length| *length > 0);
             if let Some(length) = length(&head.headers).or_else(of_body) {
-                write_length(out, length);
+                number_field(out, "content-length", length);
             }
         }
         Coding::None | Coding::UntilClose => {}
@@ -182,18 +182,6 @@ fn write_head(
         field(out, "date", &date::now());
     }
     out.extend_from_slice(b"\r\n");
-}
-
-fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
-fn write_length(out: &mut Vec<u8>, length: u64) {
-    // Writing to memory can't fail.
-    let _ = write!(out, "content-length: {length}\r\n");
 }
 
 /// Of most headers.

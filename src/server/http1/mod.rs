@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::proxy::Response;
 use crate::server::deadline::Waiting;
 use crate::server::entry;
-use crate::server::framing::{Framing, HeadEnd};
+use crate::server::framing::{Framing, WholeHead};
 use crate::server::http2::PREFACE;
 use crate::server::refusal::Refusal;
 use crate::wire::feed::{BrokeOff, Feed, Wanted, feed};
@@ -142,27 +142,27 @@ where
             let is_over = self.is_finishing && !self.is_new && self.head.is_empty();
             return if is_over { Poll::Ready(Err(End::Answered)) } else { Poll::Pending };
         };
-        let (head, end) = head?;
-        let (request, asked) = self.admit(&head, end).map_err(End::Refused)?;
+        let (text, head) = head?;
+        let (request, asked) = self.admit(&text, &head).map_err(End::Refused)?;
         self.state = State::Answering(asked, Box::pin(handler(request, self.peer)));
         self.steps = self.steps.wrapping_add(1);
         Poll::Ready(Ok(()))
     }
 
     /// The whole header of the next request.
-    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<(Bytes, HeadEnd), End>> {
+    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<(Bytes, WholeHead), End>> {
         loop {
             if self.is_new && !self.input.is_empty() {
                 self.recognize()?;
             }
             if !self.input.is_empty() {
-                if let Some(end) = self.framing.head(&self.input).map_err(End::Refused)? {
-                    let piece = self.input.split_to(end.at);
+                if let Some(head) = self.framing.head(&self.input).map_err(End::Refused)? {
+                    let piece = self.input.split_to(head.end);
                     if self.head.is_empty() {
-                        return Poll::Ready(Ok((piece, end)));
+                        return Poll::Ready(Ok((piece, head)));
                     }
                     self.head.extend_from_slice(&piece);
-                    return Poll::Ready(Ok((mem::take(&mut self.head).into(), end)));
+                    return Poll::Ready(Ok((mem::take(&mut self.head).into(), head)));
                 }
                 self.head.extend_from_slice(&mem::take(&mut self.input));
             }
@@ -193,17 +193,17 @@ where
         }
     }
 
-    fn admit(&mut self, head: &Bytes, end: HeadEnd) -> Result<(Request, Asked), Refusal> {
-        let request = request::parse(head, end.fields)?;
+    fn admit(&mut self, text: &Bytes, head: &WholeHead) -> Result<(Request, Asked), Refusal> {
+        let request = request::parse(text, head)?;
         let mut asked = Asked::by(&request);
         let request = entry::admit(request)?;
-        let body = self.body(end, &mut asked)?;
+        let body = self.body(head.body_length, &mut asked)?;
         Ok((request.map(|()| body), asked))
     }
 
-    /// The body of the request whose header has ended so. What is wrong with the part that is here, is wrong with
+    /// The body of the request whose header has just ended. What is wrong with the part that is here, is wrong with
     /// the request.
-    fn body(&mut self, end: HeadEnd, asked: &mut Asked) -> Result<RequestBody, Refusal> {
+    fn body(&mut self, length: Option<u64>, asked: &mut Asked) -> Result<RequestBody, Refusal> {
         let first = self.framing.data(&mut self.input)?.unwrap_or_default();
         let mut more = Vec::new();
         while let Some(piece) = self.framing.data(&mut self.input)? {
@@ -218,7 +218,7 @@ where
         }
         // RFC 9110 §10.1.1: who has begun to send it needs no word.
         asked.expects_continue &= here.is_empty();
-        let (feed, body) = feed(end.body, here);
+        let (feed, body) = feed(length, here);
         self.feed = Some(feed);
         Ok(body.into())
     }

@@ -1,10 +1,12 @@
 //! A header that `framing` let through, as a request. Nothing is judged here, nor copied.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri, Version};
 
-use crate::server::framing::trim;
+use crate::server::framing::{Field, WholeHead, trim};
 use crate::server::refusal::Refusal;
 
 /// What of a request its answer depends on.
@@ -18,33 +20,24 @@ pub struct Asked {
     pub expects_continue: bool,
 }
 
-/// Make a request of `head`, which has so many fields. Errors: the `http` crate is stricter than we are.
-pub fn parse(head: &Bytes, fields: usize) -> Result<Request<()>, Refusal> {
-    let mut rest = head.as_ref();
-    let mut line = next_line(&mut rest);
-    while line.is_empty() && !rest.is_empty() {
-        line = next_line(&mut rest);
-    }
-    let (method, line) = cut(line, b' ');
-    let (target, version) = cut(line, b' ');
+/// Make a request of `head`, which stands in `text`. Errors: the `http` crate is stricter than we are.
+pub fn parse(text: &Bytes, head: &WholeHead) -> Result<Request<()>, Refusal> {
+    let part = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
+    let shared = |range: &Range<usize>| text.slice_ref(part(range));
     let mut request = Request::new(());
-    *request.method_mut() = Method::from_bytes(method).map_err(|_| Refusal::Method)?;
+    *request.method_mut() =
+        Method::from_bytes(part(&head.line.method)).map_err(|_| Refusal::Method)?;
     *request.uri_mut() =
-        Uri::from_maybe_shared(head.slice_ref(target)).map_err(|_| Refusal::Target)?;
-    *request.version_mut() =
-        if version == b"HTTP/1.0" { Version::HTTP_10 } else { Version::HTTP_11 };
+        Uri::from_maybe_shared(shared(&head.line.target)).map_err(|_| Refusal::Target)?;
+    *request.version_mut() = head.line.version;
     let headers = request.headers_mut();
-    headers.reserve(fields);
-    loop {
-        let line = next_line(&mut rest);
-        if line.is_empty() {
-            return Ok(request);
-        }
-        let (name, value) = cut(line, b':');
-        let name = HeaderName::from_bytes(name).map_err(|_| Refusal::Field)?;
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(trim(value)));
-        headers.append(name, value.map_err(|_| Refusal::Field)?);
+    headers.reserve(head.fields.len());
+    for Field { name, value } in &head.fields {
+        let name = HeaderName::from_bytes(part(name)).map_err(|_| Refusal::Field)?;
+        let value = HeaderValue::from_maybe_shared(shared(value)).map_err(|_| Refusal::Field)?;
+        headers.append(name, value);
     }
+    Ok(request)
 }
 
 impl Asked {
@@ -80,17 +73,4 @@ fn says(headers: &HeaderMap, option: &[u8]) -> bool {
         let mut options = line.as_bytes().split(|byte| *byte == b',');
         options.any(|own| trim(own).eq_ignore_ascii_case(option))
     })
-}
-
-/// Take the next line out of `rest`; without its CRLF.
-fn next_line<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
-    let (line, after) = cut(rest, b'\n');
-    *rest = after;
-    line.strip_suffix(b"\r").unwrap_or(line)
-}
-
-/// What stands before `mark`, and what behind it.
-fn cut(bytes: &[u8], mark: u8) -> (&[u8], &[u8]) {
-    let at = memchr::memchr(mark, bytes).unwrap_or(bytes.len());
-    (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..).unwrap_or_default())
 }

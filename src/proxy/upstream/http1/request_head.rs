@@ -4,6 +4,7 @@ use http::Method;
 use http::header::HeaderName;
 
 use crate::proxy::upstream::http1::upload::Coding;
+use crate::wire::lines;
 
 /// Written once, from first to last: nothing is copied into another form before.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ impl RequestHead {
     }
 
     pub fn field(&mut self, name: &HeaderName, value: &[u8]) {
-        self.line(name.as_str(), value);
+        lines::field(&mut self.0, name.as_str(), value);
     }
 
     /// Say where the body ends, and end.
@@ -33,19 +34,12 @@ impl RequestHead {
         match coding {
             Coding::Length(0) if !expects_body => {}
             Coding::Length(length) => {
-                self.line("content-length", length.to_string().as_bytes());
+                lines::number_field(&mut self.0, "content-length", length);
             }
-            Coding::Chunked => self.line("transfer-encoding", b"chunked"),
+            Coding::Chunked => lines::field(&mut self.0, "transfer-encoding", b"chunked"),
         }
         self.0.extend_from_slice(b"\r\n");
         self.0
-    }
-
-    fn line(&mut self, name: &str, value: &[u8]) {
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b": ");
-        self.0.extend_from_slice(value);
-        self.0.extend_from_slice(b"\r\n");
     }
 }
 
