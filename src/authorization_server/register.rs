@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::authorization_server::clients::registered::{CLIENT_ID, Registration};
 use crate::authorization_server::error::{Refused, UNAVAILABLE};
 use crate::authorization_server::{AuthorizationServer, LARGEST_BODY};
+use crate::jose::json;
 use crate::oauth::{ClientDigest, ErrorCode, RegisteredRedirectUri, Scopes};
 use crate::pages::readable;
 use crate::secret;
@@ -70,7 +71,7 @@ async fn register(
             Unread::TooLarge => TOO_LARGE,
             Unread::TooSlow | Unread::BrokeOff => NOT_JSON,
         })?;
-    let asked: Asked = serde_json::from_slice(&body).map_err(|_| NOT_JSON)?;
+    let asked: Asked = json::object(&body).map_err(|_| NOT_JSON)?;
     let redirect_uris = checked_redirect_uris(server, &asked)?;
     let method = authentication_method(&asked, &redirect_uris)?;
     check_grant_types(&asked)?;

@@ -3,13 +3,13 @@
 
 use http::{Request, StatusCode};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::clock::Timestamp;
 use crate::idp::profile::{Endpoints, IdentitySource, IdpSettings, Metadata};
-use crate::jose::KeySet;
 use crate::jose::jws::brief;
+use crate::jose::{KeySet, json};
 use crate::outbound::{IdpConnection, Unreachable};
 
 /// The parts of the IdP's metadata that a login needs, checked.
@@ -151,7 +151,7 @@ async fn document(
     settings: &IdpSettings,
 ) -> Result<Document, DiscoveryFault> {
     let answer = fetch(connection, url).await?;
-    let document: Document = serde_json::from_slice(&answer)
+    let document: Document = json::object(&answer)
         .map_err(|error| DiscoveryFault::Garbled { url: url.to_owned(), reason: brief(&error) })?;
     // OIDC Discovery §4.3: "MUST be identical", as text. An IdP of several tenants has a template there.
     let template = settings.tenants.as_ref().map(|tenants| &tenants.template);
@@ -166,7 +166,7 @@ async fn document(
 
 async fn published_keys(connection: &IdpConnection, url: &Url) -> Result<KeySet, DiscoveryFault> {
     let answer = fetch(connection, url.as_str()).await?;
-    if let Err(error) = serde_json::from_slice::<Value>(&answer) {
+    if let Err(error) = json::object::<Map<String, Value>>(&answer) {
         return Err(DiscoveryFault::Garbled { url: url.to_string(), reason: brief(&error) });
     }
     KeySet::published(&answer).ok_or(DiscoveryFault::NoKeys)
