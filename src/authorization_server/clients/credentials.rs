@@ -69,7 +69,8 @@ fn basic(line: &str) -> Option<Sent> {
     let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (client_id, secret) = pair.split_once(':')?;
     let decoded = |text: &str| {
-        form_urlencoded::parse(format!("x={text}").as_bytes())
+        // One that was sent raw ends nothing here: there is but one value.
+        form_urlencoded::parse(format!("x={}", text.replace('&', "%26")).as_bytes())
             .next()
             .map(|(_, value)| value.into_owned())
             .unwrap_or_default()
@@ -90,3 +91,26 @@ const TWO_CLIENTS: Refused =
     Refused::new(ErrorCode::InvalidRequest, "client_id differs from the Authorization header");
 const UNREADABLE: Refused =
     Refused::new(ErrorCode::InvalidClient, "the Authorization header is not Basic credentials");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 6749 §2.3.1
+    #[test]
+    fn a_secret_is_read_both_ways_and_to_its_end() {
+        for (pair, as_sent, decoded) in [
+            ("a:b%20c+d", "b%20c+d", "b c d"),
+            ("a:b&c%26d", "b&c%26d", "b&c&d"),
+            ("a:&b", "&b", "&b"),
+            ("a:b:c=d&e=f", "b:c=d&e=f", "b:c=d&e=f"),
+        ] {
+            let sent = basic(&format!("Basic {}", STANDARD.encode(pair))).unwrap();
+
+            let Proof::Secret(candidates) = sent.proof else { panic!("{pair}") };
+            assert_eq!(sent.client_id, "a");
+            let candidates: Vec<&str> = candidates.iter().map(Secret::expose).collect();
+            assert_eq!(candidates, [as_sent, decoded]);
+        }
+    }
+}
