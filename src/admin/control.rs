@@ -9,6 +9,7 @@ use crate::admin::draining::Draining;
 use crate::admin::words::{CONNECTIONS, Choice, DRAIN, DrainEnd, DrainWish, REVOKE, Refused};
 use crate::admin::{listing, revoking};
 use crate::grants::Grants;
+use crate::jose::json;
 use crate::store::StoreFault;
 use crate::wire::{Request, Response, answer, body};
 
@@ -50,7 +51,7 @@ pub async fn answer(control: &Control, request: Request) -> Response {
 async fn drain(draining: &Draining, request: Request) -> Result<Response, ControlFault> {
     let body = body::read_whole(request.into_body(), LONGEST_WISH).await;
     let body = body.map_err(|_| ControlFault::Malformed)?;
-    let wish: DrainWish = serde_json::from_slice(&body).map_err(|_| ControlFault::Malformed)?;
+    let wish: DrainWish = json::object(&body).map_err(|_| ControlFault::Malformed)?;
     draining.ask(Duration::from_secs(wish.within_seconds));
     let cut_short = draining.over().await;
     Ok(answer::json(StatusCode::OK, &DrainEnd { cut_short }))

@@ -9,13 +9,32 @@ use serde_json::Value;
 use crate::authorization_server::clients::registered::{CLIENT_ID, Registration};
 use crate::authorization_server::error::{Refused, UNAVAILABLE};
 use crate::authorization_server::{AuthorizationServer, LARGEST_BODY};
+use crate::jose::json;
+use crate::oauth::redirect_uri::RedirectTarget;
 use crate::oauth::{ClientDigest, ErrorCode, RegisteredRedirectUri, Scopes};
 use crate::pages::readable;
 use crate::secret;
 use crate::wire::body::{Unread, read_whole};
 use crate::wire::{Arrival, Request, Response, answer};
 
-/// What arrives. Unknown members are ignored (RFC 7591 §2).
+/// What arrives, as far as it may be registered.
+#[derive(Debug)]
+pub struct Metadata {
+    /// As the client calls itself; nobody has verified it.
+    pub name: Option<String>,
+    /// One to ten.
+    pub redirect_uris: Vec<RegisteredRedirectUri>,
+    /// Of authentication at the token endpoint.
+    pub method: &'static str,
+    /// Whether the client wants refresh tokens.
+    pub refreshes: bool,
+    /// All that it names.
+    pub scopes: Scopes,
+    pub client_uri: Option<String>,
+    pub application_type: Option<String>,
+}
+
+/// Unknown members are ignored (RFC 7591 §2).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Asked {
@@ -46,9 +65,9 @@ struct Registered<'a> {
     grant_types: Vec<&'a str>,
     response_types: [&'a str; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
-    client_uri: Option<&'a Value>,
+    client_uri: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    application_type: Option<&'a Value>,
+    application_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
 }
@@ -70,20 +89,17 @@ async fn register(
             Unread::TooLarge => TOO_LARGE,
             Unread::TooSlow | Unread::BrokeOff => NOT_JSON,
         })?;
-    let asked: Asked = serde_json::from_slice(&body).map_err(|_| NOT_JSON)?;
-    let redirect_uris = checked_redirect_uris(server, &asked)?;
-    let method = authentication_method(&asked, &redirect_uris)?;
-    check_grant_types(&asked)?;
-    let client_secret = match method {
+    let metadata = Metadata::parse(&body, &server.registration.redirect_schemes)?;
+    let client_secret = match metadata.method {
         "none" => None,
         _ => Some(new_secret(server)?),
     };
-    let name = asked.client_name.as_deref().map(readable).filter(|name| !name.is_empty());
+    let redirect_uris = metadata.redirect_uris.iter().map(|uri| uri.as_str().to_owned());
     let registration = Registration {
-        name,
-        redirect_uris,
+        name: metadata.name,
+        redirect_uris: redirect_uris.collect(),
         secret: client_secret.as_ref().map(|own| secret::sha256(own.as_bytes())),
-        refreshes: asked.grant_types.as_ref().is_none_or(|types| names(types, "refresh_token")),
+        refreshes: metadata.refreshes,
         at: arrival.at,
     };
     let client_id = server.ring.seal(&CLIENT_ID, &registration).map_err(|_| UNAVAILABLE)?;
@@ -106,45 +122,70 @@ async fn register(
         client_secret_expires_at: client_secret.as_ref().map(|_| 0),
         client_name: registration.name.as_deref(),
         redirect_uris: &registration.redirect_uris,
-        token_endpoint_auth_method: method,
+        token_endpoint_auth_method: metadata.method,
         grant_types,
         response_types: ["code"],
-        client_uri: asked.client_uri.as_ref().filter(|value| value.is_string()),
-        application_type: asked.application_type.as_ref().filter(|value| value.is_string()),
-        scope: known_scopes(server, &asked),
+        client_uri: metadata.client_uri.as_deref(),
+        application_type: metadata.application_type.as_deref(),
+        scope: known_scopes(server, &metadata.scopes),
     };
     Ok(answer::private_json(StatusCode::CREATED, &registered))
 }
 
+impl Metadata {
+    /// Read the body of a request. Errors: `invalid_redirect_uri`, or `invalid_client_metadata` for all else.
+    pub fn parse(body: &[u8], redirect_schemes: &[String]) -> Result<Self, Refused> {
+        let asked: Asked = json::object(body).map_err(|_| NOT_JSON)?;
+        let redirect_uris = checked_redirect_uris(&asked, redirect_schemes)?;
+        let method = authentication_method(&asked, &redirect_uris)?;
+        check_grant_types(&asked)?;
+        let text = |value| {
+            let Some(Value::String(text)) = value else { return None };
+            Some(text)
+        };
+        let wants_refresh = |types: &Vec<String>| names(types, "refresh_token");
+        Ok(Self {
+            name: asked.client_name.as_deref().map(readable).filter(|name| !name.is_empty()),
+            redirect_uris,
+            method,
+            refreshes: asked.grant_types.as_ref().is_none_or(wants_refresh),
+            scopes: asked.scope.as_deref().map(Scopes::parse).unwrap_or_default(),
+            client_uri: text(asked.client_uri),
+            application_type: text(asked.application_type),
+        })
+    }
+}
+
 fn checked_redirect_uris(
-    server: &AuthorizationServer,
     asked: &Asked,
-) -> Result<Vec<String>, Refused> {
+    redirect_schemes: &[String],
+) -> Result<Vec<RegisteredRedirectUri>, Refused> {
     let uris = asked.redirect_uris.as_deref().unwrap_or_default();
     if uris.is_empty() || uris.len() > MOST_REDIRECT_URIS {
         return Err(REDIRECT_URI_COUNT);
     }
-    for uri in uris {
-        RegisteredRedirectUri::parse(uri, &server.registration.redirect_schemes).map_err(
-            |reason| {
-                let redirect_uri: String = uri.chars().take(200).collect();
-                tracing::debug!(redirect_uri, %reason, "redirect URI not registered; registration.redirect_schemes lists the schemes that may be");
-                BAD_REDIRECT_URI
-            },
-        )?;
-    }
-    Ok(uris.to_vec())
+    let checked = uris.iter().map(|uri| {
+        RegisteredRedirectUri::parse(uri, redirect_schemes).map_err(|reason| {
+            let redirect_uri: String = uri.chars().take(200).collect();
+            tracing::debug!(redirect_uri, %reason, "redirect URI not registered; registration.redirect_schemes lists the schemes that may be");
+            BAD_REDIRECT_URI
+        })
+    });
+    checked.collect()
 }
 
 /// What the client asked for; if it did not say, `none` where every redirect URI leads to the person's
 /// own machine, else a secret (RFC 7591 §2: the default is `client_secret_basic`).
-fn authentication_method(asked: &Asked, uris: &[String]) -> Result<&'static str, Refused> {
+fn authentication_method(
+    asked: &Asked,
+    uris: &[RegisteredRedirectUri],
+) -> Result<&'static str, Refused> {
     match asked.token_endpoint_auth_method.as_deref() {
         Some("none") => Ok("none"),
         Some("client_secret_post") => Ok("client_secret_post"),
         Some("client_secret_basic") => Ok("client_secret_basic"),
         Some(_) => Err(BAD_METHOD),
-        None if uris.iter().all(|uri| !uri.starts_with("https:")) => Ok("none"),
+        None if uris.iter().all(|uri| uri.target() != RedirectTarget::Web) => Ok("none"),
         None => Ok("client_secret_basic"),
     }
 }
@@ -157,8 +198,7 @@ fn check_grant_types(asked: &Asked) -> Result<(), Refused> {
 }
 
 /// What a client asks for beyond our scopes is left out, not refused: some ask for every IdP's.
-fn known_scopes(server: &AuthorizationServer, asked: &Asked) -> Option<String> {
-    let asked = Scopes::parse(asked.scope.as_deref()?);
+fn known_scopes(server: &AuthorizationServer, asked: &Scopes) -> Option<String> {
     let offered =
         |name: &&str| server.resources.iter().any(|resource| resource.scopes.contains(name));
     let known: Vec<&str> = asked.names().filter(offered).collect();

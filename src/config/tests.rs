@@ -211,6 +211,16 @@ fn the_example_loads_and_means_what_its_comments_say() {
 }
 
 #[test]
+fn lines_may_end_as_on_windows() {
+    let example = fs::read_to_string(root().join("config.example.yaml")).unwrap();
+    let unix = loaded(&example).unwrap();
+
+    let windows = loaded(&example.replace('\n', "\r\n")).unwrap();
+
+    assert_eq!(format!("{windows:?}"), format!("{unix:?}"));
+}
+
+#[test]
 fn the_example_holds_nothing_that_could_be_a_secret() {
     let example = fs::read_to_string(root().join("config.example.yaml")).unwrap();
 

@@ -37,7 +37,25 @@ pub(super) struct Entry {
 }
 
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
+    if let Some(place) = lone_carriage_return(text) {
+        let spot = Spot { place, key: String::new() };
+        let reason = "has a carriage return with no line feed after it";
+        let fix =
+            "end lines with LF or CR LF; where a value needs one, write \\r between double quotes";
+        return Err(Problem::at(&spot, reason, fix).because(
+            "YAML starts a new line there, and many editors do not: two readers, two configurations",
+        ));
+    }
     serde_saphyr::from_str_with_options(text, options()).map_err(|error| tell(&error))
+}
+
+/// Where the first one stands, as editors count lines.
+fn lone_carriage_return(text: &str) -> Option<Place> {
+    text.split_inclusive('\n').zip(1..).find_map(|(line, number)| {
+        let line = line.strip_suffix("\r\n").unwrap_or(line);
+        let (before, _) = line.split_once('\r')?;
+        Some(Place { line: number, column: before.chars().fold(1, |column, _| column + 1) })
+    })
 }
 
 fn options() -> Options {

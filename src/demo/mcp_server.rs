@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use crate::demo::tools::{self, Call};
+use crate::jose::json;
 use crate::wire::body::read_whole;
 use crate::wire::{Body, Request, Response, answer};
 
@@ -47,7 +48,7 @@ pub async fn answer(request: Request) -> Response {
     let Ok(text) = read_whole(body, LARGEST_MESSAGE).await else {
         return answer::plain(StatusCode::BAD_REQUEST, "the message is too large, or not whole\n");
     };
-    let Ok(message) = serde_json::from_slice::<Message>(&text) else {
+    let Ok(message) = json::object::<Message>(&text) else {
         let fault = Fault::new(INVALID_REQUEST, "not a single JSON-RPC request or notification");
         return refuse(StatusCode::BAD_REQUEST, &Value::Null, &fault);
     };

@@ -31,7 +31,7 @@ pub fn form(data: &[u8]) {
     }
 }
 
-fn decoded(text: &[u8]) -> String {
+pub(super) fn decoded(text: &[u8]) -> String {
     let (mut out, mut rest) = (Vec::new(), text);
     while let Some((first, after)) = rest.split_first() {
         let escaped = after.get(..2).filter(|_| *first == b'%').and_then(byte);

@@ -23,6 +23,9 @@ fn check(text: &str) {
         static RING: KeySet = KeySet::parse(KEYS).unwrap();
     }
     let Ok(jws) = Jws::parse(text, &["jwt", "at+jwt"]) else { return };
+    let header = text.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let header = header.unwrap_or_default();
+    assert_eq!(header.trim_ascii_start().first(), Some(&b'{'), "a header that is no object");
     let claims = Claims::parse(jws.unverified());
     let strict = json::parse(jws.unverified());
     assert_eq!(claims.is_ok(), matches!(strict, Ok(Value::Object(_))));
@@ -46,6 +49,10 @@ fn check(text: &str) {
 pub fn jwks(data: &[u8]) {
     let published = KeySet::published(data);
     if let Some(keys) = &published {
+        let json: Value = serde_json::from_slice(data).expect("it was read, and is no JSON");
+        let objects = json["keys"].as_array().expect("a list of keys").iter();
+        let objects = objects.filter(|key| key.is_object()).count();
+        assert!(keys.named(None).count() <= objects, "a key that is no object");
         // What others signed is by none of a stranger's keys, unless they are the same.
         let own =
             str::from_utf8(data).is_ok_and(|text| KEYS_PARTS.iter().any(|n| text.contains(n)));

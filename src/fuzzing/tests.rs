@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 18] = [
+const TARGETS: [(&str, Target); 21] = [
     ("answer_head", super::answer_head),
     ("authorization", super::authorization),
+    ("basic_credentials", super::basic_credentials),
     ("chunked", super::chunked),
     ("client_metadata", super::client_metadata),
     ("config", super::config),
     ("cookies", super::cookies),
+    ("discovery", super::discovery),
     ("event_ends", super::event_ends),
     ("first_event", super::first_event),
     ("form", super::form),
@@ -21,6 +23,7 @@ const TARGETS: [(&str, Target); 18] = [
     ("jwks", super::jwks),
     ("jwt", super::jwt),
     ("redirect_uri", super::redirect_uri),
+    ("registration", super::registration),
     ("request_head", super::request_head),
     ("target", super::target),
     ("token", super::token),
@@ -79,6 +82,11 @@ fn authorization() {
 }
 
 #[test]
+fn basic_credentials() {
+    replay("basic_credentials");
+}
+
+#[test]
 fn chunked() {
     replay("chunked");
 }
@@ -96,6 +104,11 @@ fn config() {
 #[test]
 fn cookies() {
     replay("cookies");
+}
+
+#[test]
+fn discovery() {
+    replay("discovery");
 }
 
 #[test]
@@ -141,6 +154,11 @@ fn jwt() {
 #[test]
 fn redirect_uri() {
     replay("redirect_uri");
+}
+
+#[test]
+fn registration() {
+    replay("registration");
 }
 
 #[test]

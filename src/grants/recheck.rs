@@ -293,7 +293,7 @@ mod tests {
     }
 
     fn shrug() -> Recheck {
-        let verdict = Verdict::Unknown(LoginFault::Garbled("no JSON with an access_token"));
+        let verdict = Verdict::Unknown(LoginFault::Garbled("no JSON object with an access_token"));
         Recheck { verdict, refresh_token: None }
     }
 

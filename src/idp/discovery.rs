@@ -3,13 +3,13 @@
 
 use http::{Request, StatusCode};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::clock::Timestamp;
 use crate::idp::profile::{Endpoints, IdentitySource, IdpSettings, Metadata};
-use crate::jose::KeySet;
 use crate::jose::jws::brief;
+use crate::jose::{KeySet, json};
 use crate::outbound::{IdpConnection, Unreachable};
 
 /// The parts of the IdP's metadata that a login needs, checked.
@@ -70,9 +70,9 @@ impl DiscoveryFault {
 
 /// What counts of a document, each endpoint whatever it is. A member that comes twice is refused by the
 /// reader.
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Document {
+pub struct Document {
     issuer: String,
     authorization_endpoint: Value,
     token_endpoint: Value,
@@ -90,43 +90,88 @@ pub async fn ask(
     now: Timestamp,
 ) -> Result<Discovered, DiscoveryFault> {
     let document = match metadata_url(settings)? {
-        Some(url) => document(connection, &url, settings).await?,
+        Some(url) => Document::parse(&url, &fetch(connection, &url).await?, settings)?,
         None => Document::default(),
     };
-    let allow_http = settings.issuer.starts_with("http://");
-    let Endpoints { authorization, token, userinfo, revocation, introspection, keys, tokeninfo: _ } =
-        &settings.endpoints;
-    let endpoint = |configured: &Option<Url>, said: &Value, name| match configured {
-        Some(url) => Ok(url.clone()),
-        None => secure(said, name, allow_http),
+    let signing_keys = match document.keys_url(settings)? {
+        Some(url) => Some(published_keys(connection, &url).await?),
+        None => None,
     };
-    let signing_keys = match settings.identity {
-        IdentitySource::UserResource(_) => None,
-        IdentitySource::IdToken | IdentitySource::Userinfo => {
-            let url = endpoint(keys, &document.jwks_uri, "jwks_uri")?;
-            Some(published_keys(connection, &url).await?)
+    document.with_keys(signing_keys, settings, now)
+}
+
+impl Document {
+    /// Read what was found at `url`.
+    pub fn parse(url: &str, json: &[u8], settings: &IdpSettings) -> Result<Self, DiscoveryFault> {
+        let document: Self = json::object(json).map_err(|error| DiscoveryFault::Garbled {
+            url: url.to_owned(),
+            reason: brief(&error),
+        })?;
+        // OIDC Discovery §4.3: "MUST be identical", as text. An IdP of several tenants has a template there.
+        let template = settings.tenants.as_ref().map(|tenants| &tenants.template);
+        if document.issuer == settings.issuer || Some(&document.issuer) == template {
+            return Ok(document);
         }
-    };
-    let userinfo = endpoint(userinfo, &document.userinfo_endpoint, "userinfo_endpoint");
-    let userinfo_endpoint = match settings.identity {
-        IdentitySource::Userinfo => Some(userinfo?),
-        IdentitySource::IdToken | IdentitySource::UserResource(_) => userinfo.ok(),
-    };
-    let authorization =
-        endpoint(authorization, &document.authorization_endpoint, "authorization_endpoint")?;
-    let revocation = endpoint(revocation, &document.revocation_endpoint, "revocation_endpoint");
-    let introspection =
-        endpoint(introspection, &document.introspection_endpoint, "introspection_endpoint");
-    Ok(Discovered {
-        authorization_endpoint: authorization,
-        token_endpoint: endpoint(token, &document.token_endpoint, "token_endpoint")?,
-        userinfo_endpoint,
-        revocation_endpoint: revocation.ok(),
-        introspection_endpoint: introspection.ok(),
-        signing_keys,
-        sends_issuer: document.authorization_response_iss_parameter_supported == true,
-        at: now,
-    })
+        Err(DiscoveryFault::AnotherIssuer {
+            configured: settings.issuer.clone(),
+            found: document.issuer.chars().take(LONGEST_SHOWN).collect(),
+        })
+    }
+
+    /// Where its keys are. `None` if nothing is read that it signs.
+    pub fn keys_url(&self, settings: &IdpSettings) -> Result<Option<Url>, DiscoveryFault> {
+        match settings.identity {
+            IdentitySource::UserResource(_) => Ok(None),
+            IdentitySource::IdToken | IdentitySource::Userinfo => {
+                let configured = settings.endpoints.keys.as_ref();
+                endpoint(configured, &self.jwks_uri, "jwks_uri", settings).map(Some)
+            }
+        }
+    }
+
+    pub fn with_keys(
+        self,
+        signing_keys: Option<KeySet>,
+        settings: &IdpSettings,
+        now: Timestamp,
+    ) -> Result<Discovered, DiscoveryFault> {
+        let Endpoints { authorization, token, userinfo, revocation, introspection, .. } =
+            &settings.endpoints;
+        let endpoint = |configured: &Option<Url>, said: &Value, name| {
+            endpoint(configured.as_ref(), said, name, settings)
+        };
+        let userinfo = endpoint(userinfo, &self.userinfo_endpoint, "userinfo_endpoint");
+        let userinfo_endpoint = match settings.identity {
+            IdentitySource::Userinfo => Some(userinfo?),
+            IdentitySource::IdToken | IdentitySource::UserResource(_) => userinfo.ok(),
+        };
+        let authorization =
+            endpoint(authorization, &self.authorization_endpoint, "authorization_endpoint")?;
+        let revocation = endpoint(revocation, &self.revocation_endpoint, "revocation_endpoint");
+        let introspection =
+            endpoint(introspection, &self.introspection_endpoint, "introspection_endpoint");
+        Ok(Discovered {
+            authorization_endpoint: authorization,
+            token_endpoint: endpoint(token, &self.token_endpoint, "token_endpoint")?,
+            userinfo_endpoint,
+            revocation_endpoint: revocation.ok(),
+            introspection_endpoint: introspection.ok(),
+            signing_keys,
+            sends_issuer: self.authorization_response_iss_parameter_supported == true,
+            at: now,
+        })
+    }
+}
+
+/// As configured, or else as said.
+fn endpoint(
+    configured: Option<&Url>,
+    said: &Value,
+    name: &'static str,
+    settings: &IdpSettings,
+) -> Result<Url, DiscoveryFault> {
+    let allow_http = settings.issuer.starts_with("http://");
+    configured.map_or_else(|| secure(said, name, allow_http), |url| Ok(url.clone()))
 }
 
 fn metadata_url(settings: &IdpSettings) -> Result<Option<String>, DiscoveryFault> {
@@ -145,28 +190,9 @@ fn metadata_url(settings: &IdpSettings) -> Result<Option<String>, DiscoveryFault
     }
 }
 
-async fn document(
-    connection: &IdpConnection,
-    url: &str,
-    settings: &IdpSettings,
-) -> Result<Document, DiscoveryFault> {
-    let answer = fetch(connection, url).await?;
-    let document: Document = serde_json::from_slice(&answer)
-        .map_err(|error| DiscoveryFault::Garbled { url: url.to_owned(), reason: brief(&error) })?;
-    // OIDC Discovery §4.3: "MUST be identical", as text. An IdP of several tenants has a template there.
-    let template = settings.tenants.as_ref().map(|tenants| &tenants.template);
-    if document.issuer == settings.issuer || Some(&document.issuer) == template {
-        return Ok(document);
-    }
-    Err(DiscoveryFault::AnotherIssuer {
-        configured: settings.issuer.clone(),
-        found: document.issuer.chars().take(LONGEST_SHOWN).collect(),
-    })
-}
-
 async fn published_keys(connection: &IdpConnection, url: &Url) -> Result<KeySet, DiscoveryFault> {
     let answer = fetch(connection, url.as_str()).await?;
-    if let Err(error) = serde_json::from_slice::<Value>(&answer) {
+    if let Err(error) = json::object::<Map<String, Value>>(&answer) {
         return Err(DiscoveryFault::Garbled { url: url.to_string(), reason: brief(&error) });
     }
     KeySet::published(&answer).ok_or(DiscoveryFault::NoKeys)

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::idp::{Discovered, DiscoveryFault, Idp};
+use crate::jose::json;
 use crate::jose::jws::{Jws, NotSigned, brief, is_there};
 use crate::secret;
 use crate::store::{Key, Store, StoreFault};
@@ -91,7 +92,7 @@ impl Idp {
     /// §2.6, in its order. Its step 7, that no other token has this `jti`, is left to the caller.
     fn judge(&self, payload: &[u8]) -> Result<LogoutToken, LogoutFault> {
         let claims: Claims =
-            serde_json::from_slice(payload).map_err(|error| LogoutFault::Claims(brief(&error)))?;
+            json::object(payload).map_err(|error| LogoutFault::Claims(brief(&error)))?;
         if !self.settings.is_issuer(&claims.iss) {
             return Err(LogoutFault::AnotherIssuer);
         }

@@ -16,6 +16,7 @@ use crate::idp::identity::ClaimFault;
 use crate::idp::profile::{ClientAuthentication, IdpSettings};
 use crate::idp::resource::ResourceFault;
 use crate::idp::{Discovered, DiscoveryFault, Idp};
+use crate::jose::json;
 use crate::outbound::Unreachable;
 use crate::secret::Secret;
 
@@ -134,7 +135,7 @@ pub(super) fn authenticated(
 }
 
 pub fn read(answer: &Response<Vec<u8>>) -> Answer {
-    let body: Body = serde_json::from_slice(answer.body()).unwrap_or_default();
+    let body: Body = json::object(answer.body()).unwrap_or_default();
     let refresh_token = text(body.refresh_token).map(Secret::new);
     // Some IdPs answer errors with status 200, so the body is asked first.
     let error = text(body.error);
@@ -145,7 +146,7 @@ pub fn read(answer: &Response<Vec<u8>>) -> Answer {
     }
     let tokens = match text(body.access_token) {
         Some(access) => Ok(Tokens { access, id: text(body.id_token) }),
-        None => Err(LoginFault::Garbled("no JSON with an access_token")),
+        None => Err(LoginFault::Garbled("no JSON object with an access_token")),
     };
     Answer { refresh_token, tokens }
 }

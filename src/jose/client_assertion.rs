@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::jose::KeySet;
 use crate::jose::jws::{Jws, NotSigned, brief};
+use crate::jose::{KeySet, json};
 use crate::secret;
 use crate::store::{Created, Key, Store, StoreFault};
 
@@ -74,8 +74,8 @@ impl ClientAssertion {
         expected: Expected<'_>,
     ) -> Result<Self, AssertionFault> {
         let payload = Jws::parse(text, &TYPES)?.verified_with(keys)?;
-        let claims: Claims = serde_json::from_slice(&payload)
-            .map_err(|error| AssertionFault::Claims(brief(&error)))?;
+        let claims: Claims =
+            json::object(&payload).map_err(|error| AssertionFault::Claims(brief(&error)))?;
         if claims.iss != expected.client_id || claims.sub != expected.client_id {
             return Err(AssertionFault::AnotherClient);
         }
@@ -120,7 +120,7 @@ pub fn claimed_subject(text: &str) -> Option<String> {
         sub: String,
     }
     let jws = Jws::parse(text, &TYPES).ok()?;
-    serde_json::from_slice(jws.unverified()).ok().map(|Subject { sub }| sub)
+    json::object(jws.unverified()).ok().map(|Subject { sub }| sub)
 }
 
 /// RFC 7523 has a text or a list; one for several servers could be used by each at the others.

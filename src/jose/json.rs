@@ -1,9 +1,14 @@
-//! JSON that can be read in one way only: a name that comes twice in an object, at any depth, is refused,
-//! because two readers could take each another one (RFC 8259 §4, RFC 7519 §4).
+//! JSON that can be read in one way only. A name that comes twice in an object, at any depth, is refused,
+//! because two readers could take each another one (RFC 8259 §4, RFC 7519 §4); and a list is no object, whatever
+//! is in it, though serde would read it as one whose members have no names.
 
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::{Map, Number, Value};
 
 use crate::jose::jws::brief;
@@ -11,6 +16,35 @@ use crate::jose::jws::brief;
 /// Errors: why it can't be read, for a log. It may quote a little of what was sent.
 pub fn parse(json: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(json).map(|Unique(value)| value).map_err(|error| brief(&error))
+}
+
+/// Read an object as a struct. For whatever comes from outside; an object inside it is an `Object`.
+pub fn object<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(json).map(|Object(read)| read)
+}
+
+/// What is read from an object, and from nothing else.
+#[derive(Debug, PartialEq)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members))
+    }
 }
 
 struct Unique(Value);
@@ -77,7 +111,45 @@ impl<'de> Visitor<'de> for UniqueVisitor {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Person {
+        name: String,
+        #[serde(default)]
+        emails: Vec<Object<Email>>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Email {
+        address: String,
+    }
+
+    #[test]
+    fn a_list_is_not_read_as_an_object() {
+        let emails = vec![Object(Email { address: "b".to_owned() })];
+        for (json, expected) in [
+            (r#"{"name":"a"}"#, Ok(vec![])),
+            (r#" {"name":"a","emails":[{"address":"b"}],"more":[1]}"#, Ok(emails)),
+            (r#"["a",[]]"#, Err("invalid type: sequence, expected an object at line 1 column 0")),
+            (
+                r#"{"name":"a","emails":[["b"]]}"#,
+                Err("invalid type: sequence, expected an object at line 1 column 22"),
+            ),
+            ("null", Err("invalid type: null, expected an object at line 1 column 4")),
+            (r#""a""#, Err("invalid type: string \"a\", expected an object at line 1 column 3")),
+            (r#"{"name":"a","name":"a"}"#, Err("duplicate field `name` at line 1 column 18")),
+            ("{}", Err("missing field `name` at line 1 column 2")),
+            (r#"{"name":"a"} {}"#, Err("trailing characters at line 1 column 14")),
+            ("", Err("EOF while parsing a value at line 1 column 0")),
+        ] {
+            let read = object::<Person>(json.as_bytes()).map_err(|error| error.to_string());
+            let expected = expected.map_err(str::to_owned);
+            assert_eq!(read.map(|person| person.emails), expected, "{json}");
+        }
+    }
 
     #[test]
     fn a_name_that_comes_twice_is_not_read() {

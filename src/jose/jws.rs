@@ -6,8 +6,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::jose::KeySet;
 use crate::jose::key_set::{self, LONGEST_ID, MOST_KEYS};
+use crate::jose::{KeySet, json};
 
 /// A signed text whose signature is not verified yet.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl<'a> Jws<'a> {
         // A dot is not of base64url, so more than three parts fail here.
         let [header, payload, _] = [decoded(header)?, decoded(payload)?, decoded(signature)?];
         let header: Header =
-            serde_json::from_slice(&header).map_err(|error| NotSigned::Header(brief(&error)))?;
+            json::object(&header).map_err(|error| NotSigned::Header(brief(&error)))?;
         // Before anybody is asked for keys.
         if !key_set::ALGORITHMS.contains(&header.alg.as_str()) {
             return Err(NotSigned::Algorithm);
@@ -244,6 +244,7 @@ mod tests {
             r#"{"alg":"RS256","kid":1}"#,
             r#"{"ALG":"RS256"}"#,
             r#"["RS256"]"#,
+            r#"["RS256",null,null]"#,
             "{}",
             "",
         ] {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use crate::jose::json::{self, Object};
 use crate::secret;
 
 /// At least one public key, each good for signatures.
@@ -67,7 +68,7 @@ pub enum Flaw {
 
 #[derive(Deserialize)]
 struct RawSet {
-    keys: Vec<RawKey>,
+    keys: Vec<Object<RawKey>>,
 }
 
 #[derive(Deserialize)]
@@ -99,9 +100,9 @@ impl KeySet {
     /// something else than signatures are left out. Everything else that can't be used is told, so that
     /// whoever wrote the set does not wonder why a signature is refused.
     pub fn parse(text: &str) -> Result<Self, NotAKeySet> {
-        let raw: RawSet = serde_json::from_str(text).map_err(|_| NotAKeySet::Form)?;
+        let raw: RawSet = json::object(text.as_bytes()).map_err(|_| NotAKeySet::Form)?;
         let mut keys: Vec<Key> = Vec::new();
-        for (index, raw) in raw.keys.iter().enumerate() {
+        for (index, Object(raw)) in raw.keys.iter().enumerate() {
             let of_this_key = |flaw| NotAKeySet::Key { index, flaw };
             if raw.is_secret() {
                 return Err(of_this_key(Flaw::Secret));
@@ -125,14 +126,14 @@ impl KeySet {
     /// A set that is published for everybody: what is of no use here may be of use to others, and is left
     /// out. `None` if nothing is left.
     pub fn published(text: &[u8]) -> Option<Self> {
-        let raw: PublishedSet = serde_json::from_slice(text).ok()?;
+        let raw: PublishedSet = json::object(text).ok()?;
         let keys: Vec<Key> = raw
             .keys
             .into_iter()
             .take(MOST_PUBLISHED)
             .filter_map(|key| serde_json::from_value(key).ok())
-            .filter(|key: &RawKey| !key.is_secret() && key.is_for_signatures())
-            .filter_map(|key| Key::of(&key).ok())
+            .filter(|Object(key): &Object<RawKey>| !key.is_secret() && key.is_for_signatures())
+            .filter_map(|Object(key)| Key::of(&key).ok())
             .collect();
         (!keys.is_empty()).then_some(Self { keys, digest: secret::short_hash(text) })
     }
@@ -270,6 +271,9 @@ mod tests {
 
     const POINT: &str = r#""kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
 
+    /// The same without names, in the order in which they are read here.
+    const LISTED: &str = r#"["EC",null,null,null,null,"P-256",null,null,"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",null,null,null]"#;
+
     fn set(keys: &[String]) -> Result<KeySet, NotAKeySet> {
         let keys: Vec<_> = keys.iter().map(|key| format!("{{{key}}}")).collect();
         KeySet::parse(&format!(r#"{{"keys":[{}]}}"#, keys.join(",")))
@@ -333,6 +337,7 @@ mod tests {
             r#"{"kty":"AKP","alg":"ML-DSA-44","pub":"AAAA"}"#,
             r#"{"kty":1}"#,
             r#""key""#,
+            LISTED,
             &format!(r#"{{{POINT},"d":"AAAA"}}"#),
             &format!(r#"{{{POINT},"use":"enc"}}"#),
             &format!("{{{}}}", rsa(1024, "AQAB")),
@@ -343,7 +348,8 @@ mod tests {
         }
         let many = vec![good.as_str(); 99].join(",");
         assert_eq!(published(&many).unwrap().named(None).count(), MOST_PUBLISHED);
-        for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#] {
+        let listed = format!("[[{good}]]");
+        for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#, &listed] {
             assert!(KeySet::published(text.as_bytes()).is_none(), "{text}");
         }
     }
@@ -359,9 +365,18 @@ mod tests {
         assert!(set(&(0..8).map(with_id).collect::<Vec<_>>()).is_ok());
         let nine = set(&(0..9).map(with_id).collect::<Vec<_>>());
         assert_eq!(nine.map(|_| ()), Err(NotAKeySet::TooMany));
-        for text in
-            ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[{}]}"#, r#"{"keys":[],"keys":[]}"#]
-        {
+        let set_as_list = format!("[[{{{POINT}}}]]");
+        let key_as_list = format!(r#"{{"keys":[{LISTED}]}}"#);
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"keys":{}}"#,
+            r#"{"keys":[{}]}"#,
+            r#"{"keys":[],"keys":[]}"#,
+            &set_as_list,
+            &key_as_list,
+        ] {
             assert_eq!(KeySet::parse(text).map(|_| ()), Err(NotAKeySet::Form), "{text}");
         }
     }

@@ -259,7 +259,7 @@ async fn what_is_not_understood_is_refused_in_words() {
         socket.ask("POST", "/revoke", body).await.assert_error(400, "invalid_request");
         seen += 1;
     }
-    for body in ["", "{}", r#"{"within_seconds":-1}"#, r#"{"within_seconds":1,"x":1}"#] {
+    for body in ["", "{}", r#"{"within_seconds":-1}"#, r#"{"within_seconds":1,"x":1}"#, "[1]"] {
         socket.ask("POST", "/drain", body).await.assert_error(400, "invalid_request");
         seen += 1;
     }
@@ -274,7 +274,7 @@ async fn what_is_not_understood_is_refused_in_words() {
     socket.ask("GET", "/connections?user=a&user=b", "").await.assert_error(400, "invalid_request");
     socket.ask("GET", "/grants", "").await.assert_error(404, "not_found");
 
-    assert_eq!(seen, 23);
+    assert_eq!(seen, 24);
     assert!(is_connected(&doorman, &login).await);
     doorman.health().send(Request::get("/readyz")).await.assert_status(200);
 }

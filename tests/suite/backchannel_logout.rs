@@ -227,6 +227,14 @@ async fn a_token_that_fails_one_check_ends_nothing() {
         ("empty sub", "neither sub nor sid", usual().claim("sub", "").signed()),
         ("empty sid", "neither sub nor sid", usual().claim("sid", "").signed()),
         ("sub as a number", "can't be read", usual().claim("sub", 7).signed()),
+        (
+            "claims without names",
+            "expected an object",
+            usual().signed_text(
+                &json!([doorman.idp().issuer(), CLIENT_ID, now, now + 60, "j", { EVENT: {} }, "alice-7f3a", null])
+                    .to_string(),
+            ),
+        ),
         ("two subs", "duplicate field `sub`", twice("sub", "\"bob-1c55\"")),
         ("two audiences", "duplicate field `aud`", twice("aud", "\"another-client\"")),
     ];

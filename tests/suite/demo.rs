@@ -297,6 +297,8 @@ async fn the_sample_server_speaks_the_older_revisions() {
     unknown.assert_status(200);
     assert_eq!(unknown.json()["error"]["code"], -32601);
     assert_eq!(unknown.json()["id"], "a");
+    let listed = ask(&demo, &json!([1, "ping", {}]), &[]).await;
+    assert_eq!(listed.json()["error"]["code"], -32600);
     get(&demo.upstream).await.assert_status(405);
     let end = Request::new(Method::DELETE, &demo.upstream);
     send(&demo.upstream, end).await.assert_status(405);

@@ -118,6 +118,14 @@ fn held(_: Reply) -> Reply {
     Reply::held()
 }
 
+/// The values of `names`, which is the order in which they are read here.
+fn listed(names: &[&str]) -> impl Fn(Reply) -> Reply {
+    move |reply| {
+        let members: Value = serde_json::from_str(&reply.body).unwrap();
+        Reply::json(&names.iter().map(|name| members[*name].clone()).collect())
+    }
+}
+
 /// One member more at the front.
 fn with_member(mut reply: Reply, member: &str) -> Reply {
     reply.body.insert_str(1, &format!("{member},"));
@@ -137,6 +145,22 @@ fn about_itself() -> Vec<Misdeed> {
         tampering("metadata: is huge", DISCOVERY, huge, Ends::Page(503), "larger than"),
         tampering("metadata: is cut off", DISCOVERY, cut_off, Ends::Page(503), "EOF while"),
         tampering("metadata: is HTML", DISCOVERY, html, Ends::Page(503), "not the JSON"),
+        tampering(
+            "metadata: is a list",
+            DISCOVERY,
+            listed(&[
+                "issuer",
+                "authorization_endpoint",
+                "token_endpoint",
+                "",
+                "",
+                "",
+                "jwks_uri",
+                "",
+            ]),
+            Ends::Page(503),
+            "expected an object",
+        ),
         tampering("metadata: never comes", DISCOVERY, held, Ends::Page(503), "no answer"),
         tampering(
             "metadata: two issuers",
@@ -170,6 +194,13 @@ fn about_itself() -> Vec<Misdeed> {
         tampering("keys: are huge", "/jwks", huge, Ends::Page(503), "larger than"),
         tampering("keys: are cut off", "/jwks", cut_off, Ends::Page(503), "EOF while"),
         tampering("keys: are HTML", "/jwks", html, Ends::Page(503), "not the JSON"),
+        tampering(
+            "keys: are a list",
+            "/jwks",
+            listed(&["keys"]),
+            Ends::Page(503),
+            "expected an object",
+        ),
         tampering("keys: never come", "/jwks", held, Ends::Page(503), "no answer"),
         tampering(
             "keys: none",
@@ -192,15 +223,28 @@ fn about_tokens() -> Vec<Misdeed> {
     vec![
         tampering("tokens: redirect", "/token", redirect, BROKEN, "answered 302"),
         tampering("tokens: huge", "/token", huge, LATER, "larger than"),
-        tampering("tokens: cut off", "/token", cut_off, BROKEN, "no JSON with an access_token"),
-        tampering("tokens: HTML", "/token", html, BROKEN, "no JSON with an access_token"),
+        tampering(
+            "tokens: cut off",
+            "/token",
+            cut_off,
+            BROKEN,
+            "no JSON object with an access_token",
+        ),
+        tampering("tokens: HTML", "/token", html, BROKEN, "no JSON object with an access_token"),
+        tampering(
+            "tokens: are a list",
+            "/token",
+            listed(&["access_token", "id_token", "refresh_token", "error"]),
+            BROKEN,
+            "no JSON object with an access_token",
+        ),
         tampering("tokens: never come", "/token", held, LATER, "no answer"),
         tampering(
             "tokens: one twice",
             "/token",
             |reply| with_member(reply, r#""id_token":"x""#),
             BROKEN,
-            "no JSON with an access_token",
+            "no JSON object with an access_token",
         ),
         tampering(
             "tokens: an error beside them",
@@ -534,7 +578,7 @@ async fn whatever_the_idp_does_ends_well() {
     }
 
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(seen, 82);
+    assert_eq!(seen, 85);
 }
 
 /// The same way with an IdP that does nothing wrong: what is wrong above is the misdeed.

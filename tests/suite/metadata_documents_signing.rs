@@ -99,6 +99,9 @@ async fn a_proof_that_is_not_by_the_client_is_none() {
     let stranger = ClientKey::p256("first");
     let honest = || assertion(&doorman, &KEY);
     let used = honest().signed_by(&KEY);
+    let mut listed = honest();
+    let names = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
+    listed.claims = names.iter().map(|name| listed.claims[*name].clone()).collect();
     post(&doorman, "/token", &[("grant_type", "x"), ("client_id", DOCUMENT)], &used).await;
 
     let cases = [
@@ -112,6 +115,7 @@ async fn a_proof_that_is_not_by_the_client_is_none() {
             Assertion::of("https://other.example/c.json", &NEXT, ORIGIN, doorman.now())
                 .signed_by(&NEXT),
         ),
+        ("claims without names", listed.signed_by(&KEY)),
         ("nothing", "x".to_owned()),
     ];
     for (what, text) in &cases {

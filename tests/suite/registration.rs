@@ -133,6 +133,7 @@ async fn what_is_not_client_metadata_is_refused() {
         "",
         "{",
         "[]",
+        r#"[["http://127.0.0.1/callback"]]"#,
         "null",
         "\"x\"",
         r#"{"redirect_uris": "https://client.example.com/cb"}"#,
@@ -146,7 +147,7 @@ async fn what_is_not_client_metadata_is_refused() {
         seen += 1;
     }
 
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 9);
 }
 
 /// The id carries the metadata, and clients must be able to store it.

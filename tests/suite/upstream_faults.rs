@@ -41,6 +41,8 @@ async fn what_is_no_answer_is_a_502_and_is_not_asked_for_again() {
         vec![Request, say(&long_head)],
         vec![Request, say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")],
         vec![Request, say("HTTP/2.0 200 OK\r\n\r\n")],
+        vec![Request, say("\r\n\r\n")],
+        vec![Request, say("\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")],
         vec![Request, say("220 mail.example.com ESMTP\r\n")],
         vec![Request, say("HTTP/1.1 200 OK\r\nA: b\n\r\n")],
         vec![Request, say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok")],

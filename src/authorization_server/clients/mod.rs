@@ -1,19 +1,18 @@
 //! The clients that this authorization server knows: who a `client_id` is, and proof that it is them.
 
 mod assertion;
+pub mod credentials;
 pub mod declared;
 pub mod document;
 pub mod registered;
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use url::form_urlencoded;
 
 use crate::authorization_server::AuthorizationServer;
+use crate::authorization_server::clients::credentials::Proof;
 use crate::authorization_server::clients::document::DocumentFault;
 use crate::authorization_server::error::Refused;
 use crate::clock::Timestamp;
@@ -124,22 +123,22 @@ async fn proved(
     form: &Form,
     arrival: Arrival,
 ) -> Result<Client, Refused> {
-    let sent = credentials(headers, form)?;
+    let sent = credentials::read(headers, form)?;
     if let Proof::Assertion(text) = &sent.proof
         && ClientIdUrl::is_claimed_by(&sent.client_id)
     {
-        assertion::check_published(server, &sent.client_id, text, arrival).await?;
+        assertion::check_published(server, &sent.client_id, text.expose(), arrival).await?;
         return server.documents.recognize_signing(&sent.client_id).ok_or(UNKNOWN_CLIENT);
     }
     let client = find(server, &sent.client_id).ok_or(UNKNOWN_CLIENT)?;
     let proved = match (&client.authentication, &sent.proof) {
         // A public client that sends a secret is not refused for it: some send an empty pair.
         (Authentication::None, Proof::Nothing | Proof::Secret(_)) => true,
-        (Authentication::Secret(hash), Proof::Secret(candidates)) => {
-            candidates.iter().any(|own| secret::same(hash, &secret::sha256(own.as_bytes())))
-        }
+        (Authentication::Secret(hash), Proof::Secret(candidates)) => candidates
+            .iter()
+            .any(|own| secret::same(hash, &secret::sha256(own.expose().as_bytes()))),
         (Authentication::Keys(keys), Proof::Assertion(text)) => {
-            assertion::check(server, &sent.client_id, keys, text, arrival).await?;
+            assertion::check(server, &sent.client_id, keys, text.expose(), arrival).await?;
             true
         }
         (Authentication::None, Proof::Assertion(_))
@@ -149,78 +148,6 @@ async fn proved(
     if proved { Ok(client) } else { Err(NOT_PROVED) }
 }
 
-struct Sent {
-    client_id: String,
-    proof: Proof,
-}
-
-enum Proof {
-    Nothing,
-    /// As sent, and as decoded where clients differ.
-    Secret(Vec<String>),
-    Assertion(String),
-}
-
-fn credentials(headers: &HeaderMap, form: &Form) -> Result<Sent, Refused> {
-    let client_id = form.one("client_id")?;
-    let in_form = (form.one("client_secret")?, assertion::sent(form)?);
-    let mut lines = headers.get_all(AUTHORIZATION).iter();
-    let named = |client_id: Option<String>, proof| {
-        client_id.map(|client_id| Sent { client_id, proof }).ok_or(NO_CLIENT)
-    };
-    match (lines.next(), lines.next(), in_form) {
-        (None, _, (None, None)) => named(client_id.map(str::to_owned), Proof::Nothing),
-        (None, _, (Some(secret), None)) => {
-            named(client_id.map(str::to_owned), Proof::Secret(vec![secret.to_owned()]))
-        }
-        (None, _, (None, Some(text))) => {
-            named(assertion::client_id(client_id, text), Proof::Assertion(text.to_owned()))
-        }
-        (Some(line), None, (None, None)) => {
-            let sent = line.to_str().ok().and_then(basic).ok_or(UNREADABLE)?;
-            match client_id {
-                Some(other) if other != sent.client_id => Err(TWO_CLIENTS),
-                _ => Ok(sent),
-            }
-        }
-        // RFC 6749 §2.3: not more than one method in each request.
-        (None, _, (Some(_), Some(_)))
-        | (Some(_), Some(_), _)
-        | (Some(_), None, (Some(_), _) | (None, Some(_))) => Err(TWO_METHODS),
-    }
-}
-
-/// RFC 6749 §2.3.1 has both halves form-encoded; some clients send them raw. Our ids read the same
-/// either way; the secret is tried both ways.
-fn basic(line: &str) -> Option<Sent> {
-    let (scheme, encoded) = line.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (client_id, secret) = pair.split_once(':')?;
-    let decoded = |text: &str| {
-        form_urlencoded::parse(format!("x={text}").as_bytes())
-            .next()
-            .map(|(_, value)| value.into_owned())
-            .unwrap_or_default()
-    };
-    Some(Sent {
-        client_id: decoded(client_id),
-        proof: match secret {
-            "" => Proof::Nothing,
-            secret => Proof::Secret(vec![secret.to_owned(), decoded(secret)]),
-        },
-    })
-}
-
 const UNKNOWN_CLIENT: Refused =
     Refused::new(ErrorCode::InvalidClient, "this client is not registered here (any more)");
 const NOT_PROVED: Refused = Refused::new(ErrorCode::InvalidClient, "client authentication failed");
-const NO_CLIENT: Refused = Refused::new(ErrorCode::InvalidClient, "client_id is missing");
-const TWO_METHODS: Refused =
-    Refused::new(ErrorCode::InvalidRequest, "use one method of client authentication, not two");
-const TWO_CLIENTS: Refused =
-    Refused::new(ErrorCode::InvalidRequest, "client_id differs from the Authorization header");
-const UNREADABLE: Refused =
-    Refused::new(ErrorCode::InvalidClient, "the Authorization header is not Basic credentials");

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::jose::KeySet;
+use crate::jose::{KeySet, json};
 use crate::oauth::{ClientIdUrl, RegisteredRedirectUri};
 use crate::pages::readable;
 
@@ -82,8 +82,8 @@ impl Document {
         text: &[u8],
         redirect_schemes: &[String],
     ) -> Result<Self, Invalid> {
-        let members: Members = serde_json::from_slice(text)
-            .map_err(|error| Invalid::NotJson(error.line(), error.column()))?;
+        let members: Members =
+            json::object(text).map_err(|error| Invalid::NotJson(error.line(), error.column()))?;
         // §4: "simple string comparison".
         if members.client_id != url.as_str() {
             return Err(Invalid::AnotherClient(members.client_id.chars().take(200).collect()));
@@ -292,8 +292,10 @@ mod tests {
     fn what_is_no_document_is_refused() {
         let url = ClientIdUrl::parse(URL).unwrap();
         let twice = format!(r#"{{"client_id": "{URL}", "client_id": "{URL}"}}"#);
-        for text in ["", "null", "[]", "{}", "\u{feff}{}", "{\"client_id\": 1}", twice.as_str()] {
-            let parsed = Document::parse(&url, text.as_bytes(), &[]);
+        let listed =
+            format!(r#"["{URL}","Example",["cursor://x"],null,null,null,null,null,null,null]"#);
+        for text in ["", "null", "[]", "{}", "\u{feff}{}", "{\"client_id\": 1}", &twice, &listed] {
+            let parsed = Document::parse(&url, text.as_bytes(), &["cursor".to_owned()]);
             assert!(matches!(parsed, Err(Invalid::NotJson(..))), "{text}: {parsed:?}");
         }
     }

@@ -44,6 +44,8 @@ pub enum Parsed {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHead {
+    #[error("it begins with an empty line in place of a status line")]
+    NoStatusLine,
     #[error("it is not HTTP/1: {0}")]
     Syntax(httparse::Error),
     #[error("a line of its header ends in LF without CR")]
@@ -65,6 +67,10 @@ pub enum BadHead {
 /// Read the head of the answer to a request made with `method` from the beginning of `input`, whose bytes
 /// the values share.
 pub fn parse(input: &Bytes, method: &Method) -> Result<Parsed, BadHead> {
+    // §4. The parser would pass over empty lines, and wait for more.
+    if let Some(b'\r' | b'\n') = input.first() {
+        return Err(BadHead::NoStatusLine);
+    }
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut head = httparse::Response::new(&mut []);
     let parsed = ParserConfig::default()
@@ -282,6 +288,10 @@ mod tests {
     #[test]
     fn what_is_no_head_is_told_apart() {
         for (text, expected) in [
+            ("\r\n\r\n", BadHead::NoStatusLine),
+            ("\r", BadHead::NoStatusLine),
+            ("\n", BadHead::NoStatusLine),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", BadHead::NoStatusLine),
             ("HTTP/1.1 200 OK\r\nA: b\n\r\n", BadHead::BareLf),
             ("HTTP/1.1 200 OK\nA: b\r\n\r\n", BadHead::BareLf),
             ("HTTP/1.1 101 Switching Protocols\r\n\r\n", BadHead::SwitchedProtocols),
