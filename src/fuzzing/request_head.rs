@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::fuzzing::chunked_coding::{self, Body};
 use crate::fuzzing::cut::cut;
-use crate::server::fed::{Drain, Framing, Refusal, serve};
+use crate::server::fed::{Drain, Framing, Refusal, Stream, serve};
 use crate::wire::{Request, answer};
 
 pub fn request_head(data: &[u8]) {
@@ -301,6 +301,10 @@ struct Wire {
     has_gone: Arc<AtomicBool>,
     written: Arc<Mutex<Vec<u8>>>,
     pause: bool,
+}
+
+impl Stream for Wire {
+    fn reset_when_dropped(&self, _: bool) {}
 }
 
 impl AsyncRead for Wire {

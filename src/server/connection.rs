@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::proxy::Response;
 use crate::server::deadline::{LINGER, Waiting, Watch};
 use crate::server::drain::{Stage, Stop};
-use crate::server::http1::{self, Connection, End};
+use crate::server::http1::{self, Asked, Connection, End, Stream};
 use crate::server::http2;
 use crate::server::refusal::Refusal;
 use crate::wire::Request;
@@ -20,7 +20,7 @@ use crate::wire::Request;
 /// `entry`; dropping this future cancels what it is doing.
 pub async fn serve<S, H, F>(stream: S, peer: IpAddr, handler: H, stop: Stop)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Stream,
     H: Fn(Request, IpAddr) -> F,
     F: Future<Output = Response> + Send + 'static,
 {
@@ -36,7 +36,7 @@ where
             return;
         }
         End::Answered => None,
-        End::Refused(refusal) => Some(refusal),
+        End::Refused(refusal, asked) => Some((refusal, asked)),
     };
     // Boxed: nearly no connection ends like this.
     Box::pin(last_word(stream, peer, refusal)).await;
@@ -45,7 +45,7 @@ where
 /// Until it ends, or has waited for the client for too long.
 async fn run<S, H, F>(connection: &mut Connection<S, F>, handler: &H, mut stop: Stop) -> End
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Stream,
     H: Fn(Request, IpAddr) -> F,
     F: Future<Output = Response>,
 {
@@ -67,7 +67,7 @@ where
             return Poll::Ready(end);
         }
         watch.poll(context, connection.waiting()).map(|waiting| match waiting {
-            Waiting::Head => End::Refused(Refusal::TooSlow),
+            Waiting::Head => End::Refused(Refusal::TooSlow, Asked::UNKNOWN),
             Waiting::FirstByte
             | Waiting::LastCall
             | Waiting::NextRequest
@@ -79,14 +79,14 @@ where
 }
 
 /// What is left to say, and time for the client to read it: closing at once would take back what it has not read.
-async fn last_word<S>(mut stream: S, peer: IpAddr, refusal: Option<Refusal>)
+async fn last_word<S>(mut stream: S, peer: IpAddr, refusal: Option<(Refusal, Asked)>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let farewell = async {
-        if let Some(refusal) = refusal {
+        if let Some((refusal, asked)) = refusal {
             refusal.log(peer);
-            http1::refuse(&mut stream, refusal).await;
+            http1::refuse(&mut stream, refusal, asked).await;
         }
         let _ = stream.shutdown().await;
         let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;

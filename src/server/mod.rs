@@ -36,6 +36,7 @@ pub mod fed {
     pub use super::drain::Drain;
     pub use super::entry::check;
     pub use super::framing::Framing;
+    pub use super::http1::Stream;
     pub use super::http2::fed::{Frame, Frames};
     pub use super::refusal::Refusal;
 }

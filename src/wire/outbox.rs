@@ -37,6 +37,7 @@ impl Outbox {
 
     /// Put `data` after what is there. Only what stands before data can be there still.
     pub fn add(&mut self, before: fmt::Arguments<'_>, data: Bytes, after: &'static [u8]) {
+        debug_assert!(self.is_in_one_place(), "data stands before it");
         // Writing to memory can't fail.
         let _ = self.begin().write_fmt(before);
         if data.len() <= LARGEST_COPY {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Version;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::support::doorman::Doorman;
@@ -265,6 +267,34 @@ async fn an_answer_shorter_than_it_said_breaks_off() {
     }
 
     assert_eq!(seen, 2);
+}
+
+/// To a client of HTTP/1.0 an answer that is open-ended ends by closing: the one that broke off must not.
+#[tokio::test]
+async fn an_open_ended_answer_that_breaks_off_is_reset_for_an_old_client() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    for breaks in [false, true] {
+        let feed = doorman.upstream().streams_events();
+        let mut client = TcpStream::connect(doorman.door().address).await.unwrap();
+        let host = "Host: tools.example.com\r\nAccept: text/event-stream";
+        let get = format!("GET /mcp HTTP/1.0\r\n{host}\r\nAuthorization: Bearer {token}\r\n\r\n");
+        client.write_all(get.as_bytes()).await.unwrap();
+        feed.bytes("data: 1\n\n");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"data: 1\n\n") {
+            assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0, "closed too early");
+        }
+
+        if breaks {
+            feed.break_off();
+        } else {
+            feed.end();
+        }
+
+        let end = client.read_to_end(&mut answer).await;
+        assert_eq!(end.is_err(), breaks, "{end:?}");
+    }
 }
 
 /// Fault 18

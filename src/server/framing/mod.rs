@@ -7,7 +7,7 @@ mod head;
 
 use std::mem;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 
 use crate::server::refusal::Refusal;
 use chunk::chunk_size;
@@ -55,9 +55,7 @@ impl Framing {
     /// Look at `bytes`, which come next, up to the end of a request's header. `None`: it is not among them, and all of
     /// them belong to it.
     pub fn head(&mut self, bytes: &[u8]) -> Result<Option<WholeHead>, Refusal> {
-        if let State::Refused(refusal) = self.state {
-            return Err(refusal);
-        }
+        self.check()?;
         let mut rest = bytes;
         while !rest.is_empty() {
             let ended;
@@ -95,14 +93,27 @@ impl Framing {
     }
 
     fn skip_coding(&mut self, input: &mut Bytes) -> Result<(), Refusal> {
-        if let State::Refused(refusal) = self.state {
-            return Err(refusal);
-        }
+        self.check()?;
         while !input.is_empty() && self.state != State::Head && !self.in_data() {
             let taken = input.len() - self.step(input)?.len();
-            input.advance(taken);
+            // Advanced to its end it would hold on to the piece that it was cut from.
+            drop(input.split_to(taken));
         }
         Ok(())
+    }
+
+    /// The refusal, if there was one: it is final.
+    pub fn check(&self) -> Result<(), Refusal> {
+        match self.state {
+            State::Refused(refusal) => Err(refusal),
+            State::Head
+            | State::Sized(_)
+            | State::ChunkSize
+            | State::ChunkData(_)
+            | State::ChunkCr
+            | State::ChunkLf
+            | State::Trailers => Ok(()),
+        }
     }
 
     fn in_data(&self) -> bool {
@@ -112,9 +123,7 @@ impl Framing {
     /// Look at the next bytes, of whatever they are. The verdict does not depend on how they are cut.
     #[cfg(any(test, fuzzing))]
     pub fn observe(&mut self, mut bytes: &[u8]) -> Result<(), Refusal> {
-        if let State::Refused(refusal) = self.state {
-            return Err(refusal);
-        }
+        self.check()?;
         while !bytes.is_empty() {
             bytes = self.step(bytes)?;
         }

@@ -43,8 +43,8 @@ impl Sending {
     pub fn begin(response: Response, asked: Asked, is_last: bool, outbox: &mut Outbox) -> Self {
         let (head, body) = response.into_parts();
         let coding = Coding::of(&head, &body, asked);
-        let is_last = is_last || !asked.persists || coding == Coding::UntilClose;
-        write_head(outbox.begin(), &head, &body, asked, coding, is_last);
+        let must_close = is_last || !asked.persists || coding == Coding::UntilClose;
+        let is_last = write_head(outbox.begin(), &head, &body, asked, coding, must_close);
         // What the body of one that has none would say is nobody's business.
         let body = Some(body).filter(|_| !matches!(coding, Coding::None | Coding::Length(0)));
         Self { body, coding, is_last }
@@ -52,6 +52,11 @@ impl Sending {
 
     pub fn is_last(&self) -> bool {
         self.is_last
+    }
+
+    /// Whether nothing but closing the connection says that it is whole.
+    pub fn ends_by_closing(&self) -> bool {
+        self.coding == Coding::UntilClose
     }
 
     /// Whether all of it is in the outbox.
@@ -138,14 +143,15 @@ fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH).and_then(|length| plain_number(length.as_bytes()))
 }
 
+/// Whether no other answer follows: it must be the last, or says so itself.
 fn write_head(
     out: &mut Vec<u8>,
     head: &response::Parts,
     body: &Body,
     asked: Asked,
     coding: Coding,
-    is_last: bool,
-) {
+    mut is_last: bool,
+) -> bool {
     out.reserve(ROOM);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status.as_str().as_bytes());
@@ -155,6 +161,9 @@ fn write_head(
     let mut has_date = false;
     for (name, value) in &head.headers {
         // These are ours to say, here.
+        if *name == CONNECTION {
+            is_last |= value.as_bytes().eq_ignore_ascii_case(b"close");
+        }
         if *name == CONTENT_LENGTH || *name == CONNECTION || *name == TRANSFER_ENCODING {
             continue;
         }
@@ -182,6 +191,7 @@ fn write_head(
         field(out, "date", &date::now());
     }
     out.extend_from_slice(b"\r\n");
+    is_last
 }
 
 /// Of most headers.

@@ -10,8 +10,12 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::proxy::Response;
 use crate::server::deadline::Waiting;
@@ -23,7 +27,26 @@ use crate::wire::feed::{BrokeOff, Feed, Wanted, feed};
 use crate::wire::{Outbox, Request, RequestBody, scratch};
 
 use answer::Sending;
-use request::Asked;
+pub use request::Asked;
+
+/// What a connection is served over.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// Whether to drop it is to look like a fault to the other side, and not like a proper end.
+    fn reset_when_dropped(&self, is_so: bool);
+}
+
+impl Stream for TcpStream {
+    fn reset_when_dropped(&self, is_so: bool) {
+        // It fails on a connection that is gone already.
+        let _ = SockRef::from(self).set_linger(is_so.then_some(Duration::ZERO));
+    }
+}
+
+/// In memory there is no such difference.
+#[cfg(test)]
+impl Stream for tokio::io::DuplexStream {
+    fn reset_when_dropped(&self, _: bool) {}
+}
 
 /// A connection, and how far it has come. `F` is the future of an answer.
 #[derive(Debug)]
@@ -64,15 +87,15 @@ pub enum End {
     Gone,
     /// The last answer is sent, or none is to come.
     Answered,
-    /// This is still to be told.
-    Refused(Refusal),
+    /// This is still to be told, to who asked so.
+    Refused(Refusal, Asked),
     /// It is HTTP/2, of which so much has come.
     Http2(Bytes),
 }
 
 impl<S, F> Connection<S, F>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Stream,
     F: Future<Output = Response>,
 {
     pub fn new(stream: S, peer: IpAddr) -> Self {
@@ -98,7 +121,7 @@ where
     where
         H: Fn(Request, IpAddr) -> F,
     {
-        loop {
+        for _ in 0..MOST_STEPS {
             let step = match self.state {
                 State::Idle => self.poll_request(context, handler),
                 State::Answering(..) => self.poll_answer(context),
@@ -108,6 +131,9 @@ where
                 return Poll::Ready(end);
             }
         }
+        // Whoever sends one request after the other leaves others their turn.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// From now on no further request is taken than the one under way, or the first.
@@ -122,8 +148,8 @@ where
             State::Answering(..) | State::Sending(_) => Waiting::Answer,
             State::Idle if self.is_new && self.is_finishing => Waiting::LastCall,
             State::Idle if self.is_new => Waiting::FirstByte,
-            State::Idle if self.head.is_empty() => Waiting::NextRequest,
-            State::Idle => Waiting::Head,
+            State::Idle if self.in_head() => Waiting::Head,
+            State::Idle => Waiting::NextRequest,
         };
         (waiting, self.steps)
     }
@@ -134,16 +160,21 @@ where
         (self.stream, is_sending)
     }
 
+    /// Something of the next request has come. RFC 9112 §2.2: empty lines before it are nothing.
+    fn in_head(&self) -> bool {
+        self.head.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+    }
+
     fn poll_request<H>(&mut self, context: &mut Context<'_>, handler: &H) -> Poll<Result<(), End>>
     where
         H: Fn(Request, IpAddr) -> F,
     {
         let Poll::Ready(head) = self.poll_head(context) else {
-            let is_over = self.is_finishing && !self.is_new && self.head.is_empty();
+            let is_over = self.is_finishing && !self.is_new && !self.in_head();
             return if is_over { Poll::Ready(Err(End::Answered)) } else { Poll::Pending };
         };
         let (text, head) = head?;
-        let (request, asked) = self.admit(&text, &head).map_err(End::Refused)?;
+        let (request, asked) = self.admit(&text, &head)?;
         self.state = State::Answering(asked, Box::pin(handler(request, self.peer)));
         self.steps = self.steps.wrapping_add(1);
         Poll::Ready(Ok(()))
@@ -156,7 +187,7 @@ where
                 self.recognize()?;
             }
             if !self.input.is_empty() {
-                if let Some(head) = self.framing.head(&self.input).map_err(End::Refused)? {
+                if let Some(head) = self.framing.head(&self.input).map_err(unheard)? {
                     let piece = self.input.split_to(head.end);
                     if self.head.is_empty() {
                         return Poll::Ready(Ok((piece, head)));
@@ -193,26 +224,20 @@ where
         }
     }
 
-    fn admit(&mut self, text: &Bytes, head: &WholeHead) -> Result<(Request, Asked), Refusal> {
-        let request = request::parse(text, head)?;
+    fn admit(&mut self, text: &Bytes, head: &WholeHead) -> Result<(Request, Asked), End> {
+        let request = request::parse(text, head).map_err(unheard)?;
         let mut asked = Asked::by(&request);
-        let request = entry::admit(request)?;
-        let body = self.body(head.body_length, &mut asked)?;
+        let refused = move |refusal| End::Refused(refusal, asked);
+        let request = entry::admit(request).map_err(refused)?;
+        let body = self.body(head.body_length, &mut asked).map_err(refused)?;
         Ok((request.map(|()| body), asked))
     }
 
     /// The body of the request whose header has just ended. What is wrong with the part that is here, is wrong with
     /// the request.
     fn body(&mut self, length: Option<u64>, asked: &mut Asked) -> Result<RequestBody, Refusal> {
-        let first = self.framing.data(&mut self.input)?.unwrap_or_default();
-        let mut more = Vec::new();
-        while let Some(piece) = self.framing.data(&mut self.input)? {
-            if more.is_empty() {
-                more.extend_from_slice(&first);
-            }
-            more.extend_from_slice(&piece);
-        }
-        let here = if more.is_empty() { first } else { more.into() };
+        let here = self.data()?.unwrap_or_default();
+        self.framing.check()?;
         if self.framing.at_rest() {
             return Ok(RequestBody::whole(here));
         }
@@ -223,12 +248,29 @@ where
         Ok(body.into())
     }
 
+    /// Data of the body that is here. Small pieces are joined, lest each become a write to the upstream.
+    fn data(&mut self) -> Result<Option<Bytes>, Refusal> {
+        let Some(first) = self.framing.data(&mut self.input)? else { return Ok(None) };
+        let mut more = Vec::new();
+        // What is wrong with the next one is told when that is asked for.
+        while first.len().max(more.len()) < ENOUGH
+            && let Ok(Some(piece)) = self.framing.data(&mut self.input)
+        {
+            if more.is_empty() {
+                more.extend_from_slice(&first);
+            }
+            more.extend_from_slice(&piece);
+        }
+        Ok(Some(if more.is_empty() { first } else { more.into() }))
+    }
+
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         let State::Answering(asked, answer) = &mut self.state else { return Poll::Ready(Ok(())) };
         if let Some(feed) = &self.feed {
             feed.will_ask();
         }
         let Poll::Ready(answer) = answer.as_mut().poll(context) else {
+            let _ = self.poll_write(context)?;
             return self.poll_client(context);
         };
         // Whatever was made of a bad body, it is the client's fault.
@@ -240,6 +282,9 @@ where
         // §9.3 wants that told).
         let is_last = self.is_finishing || !self.framing.at_rest();
         let sending = Sending::begin(answer, *asked, is_last, &mut self.outbox);
+        if sending.ends_by_closing() {
+            self.stream.reset_when_dropped(true);
+        }
         self.state = State::Sending(sending);
         Poll::Ready(Ok(()))
     }
@@ -263,10 +308,14 @@ where
                 }
             }
             let (is_over, is_last) = (sending.is_over(), sending.is_last());
+            let ends_by_closing = sending.ends_by_closing();
             if self.poll_write(context)?.is_pending() {
                 return self.poll_client(context);
             }
             if is_over {
+                if ends_by_closing {
+                    self.stream.reset_when_dropped(false);
+                }
                 self.feed = None;
                 self.state = State::Idle;
                 self.steps = self.steps.wrapping_add(1);
@@ -311,7 +360,7 @@ where
             let _ = self.poll_write(context)?;
         }
         loop {
-            match self.framing.data(&mut self.input) {
+            match self.data() {
                 Ok(None) if !self.framing.at_rest() => ready!(self.poll_input(context))?,
                 Ok(piece) => {
                     self.give(piece);
@@ -342,26 +391,32 @@ where
 
     /// Ready only if the client has gone. To end its side is to go.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
-        if !self.input.is_empty() || !self.framing.at_rest() {
+        if !self.framing.at_rest() {
             return Poll::Pending;
         }
-        let mut bytes = [0; AHEAD];
-        let mut buffer = ReadBuf::new(&mut bytes);
-        match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
-            Ok(()) if !buffer.filled().is_empty() => {
-                self.input = Bytes::copy_from_slice(buffer.filled());
-                Poll::Pending
+        while self.input.len() < AHEAD {
+            let mut bytes = [0; AHEAD];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let read = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
+            if ready!(read).is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(Err(End::Gone));
             }
-            Ok(()) | Err(_) => Poll::Ready(Err(End::Gone)),
+            self.input = [&self.input[..], buffer.filled()].concat().into();
         }
+        Poll::Pending
     }
 }
 
+/// Of a header: nothing is known of who asked.
+fn unheard(refusal: Refusal) -> End {
+    End::Refused(refusal, Asked::UNKNOWN)
+}
+
 /// Answer what was never handed out: with `refusal`, on a connection where no other answer is under way.
-pub async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, refusal: Refusal) {
+pub async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, refusal: Refusal, asked: Asked) {
     let mut outbox = Outbox::default();
     let response = refusal.to_response().map(crate::proxy::Body::from);
-    let mut sending = Sending::begin(response, Asked::UNKNOWN, true, &mut outbox);
+    let mut sending = Sending::begin(response, asked, true, &mut outbox);
     let written = std::future::poll_fn(|context| {
         let _ = sending.poll_load(&mut outbox, context);
         outbox.poll_write(stream, context)
@@ -371,6 +426,10 @@ pub async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, refusal: Refusal) {
 
 /// Enough to see that something came.
 const AHEAD: usize = 64;
+/// Of a body, in one piece.
+const ENOUGH: usize = 16 * 1024;
+/// Before others have their turn. An exchange is three.
+const MOST_STEPS: usize = 48;
 
 #[cfg(test)]
 mod tests;

@@ -52,17 +52,14 @@ impl Asked {
     pub fn by<B>(request: &Request<B>) -> Self {
         let headers = request.headers();
         let version = request.version();
-        let persists = if version == Version::HTTP_10 {
-            says(headers, b"keep-alive")
-        } else {
-            !says(headers, b"close")
-        };
+        let is_old = version == Version::HTTP_10;
+        let persists = !says(headers, b"close") && (!is_old || says(headers, b"keep-alive"));
         Self {
             for_head: request.method() == Method::HEAD,
             version,
             persists,
             // RFC 9110 §10.1.1: not from HTTP/1.0. `entry` saw to it that nothing else is expected.
-            expects_continue: version == Version::HTTP_11 && headers.contains_key(EXPECT),
+            expects_continue: !is_old && headers.contains_key(EXPECT),
         }
     }
 }

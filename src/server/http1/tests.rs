@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
@@ -108,6 +108,31 @@ async fn a_connection_is_kept_if_its_client_would_have_it_so() {
     ] {
         assert_eq!(exchange(echo, &(first.clone() + &last)).await, expected, "{first}");
     }
+}
+
+/// RFC 9112 §9.3: `close` comes first, and whoever answers may end the connection too.
+#[tokio::test]
+async fn one_word_is_enough_to_close() {
+    let closed = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let closing = async |_: Request| {
+        let mut response = of(wire::Body::Empty);
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+    };
+    let both = "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive, close\r\n\r\n";
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    assert_eq!(exchange(echo, &both.repeat(2)).await, closed);
+    assert_eq!(exchange(closing, &get.repeat(2)).await, closed);
+}
+
+/// RFC 9110 §9.3.2
+#[tokio::test]
+async fn a_refusal_of_head_has_no_body() {
+    let refused = exchange(echo, "HEAD /a//b HTTP/1.1\r\nHost: a\r\n\r\n").await;
+
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+    assert!(refused.ends_with("content-length: 94\r\n\r\n"), "{refused}");
 }
 
 /// RFC 9110 §6.4.1, §8.6
@@ -249,6 +274,79 @@ async fn a_good_request_is_answered_though_what_follows_is_malformed() {
         answers.starts_with("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\nHTTP/1.1 400 "),
         "{answers}"
     );
+}
+
+/// Each would be a write to the upstream, of one byte.
+#[tokio::test]
+async fn small_chunks_are_joined() {
+    let (tell, mut told) = mpsc::channel(100);
+    let handler = move |request: Request| {
+        let tell = tell.clone();
+        async move {
+            let mut body = request.into_body();
+            while let Some(Ok(frame)) = body.frame().await {
+                tell.send(frame.into_data().unwrap().len()).await.unwrap();
+            }
+            answer::empty(StatusCode::OK).map(Into::into)
+        }
+    };
+    let mut client = connect(handler);
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(told.recv().await, Some(1));
+
+    client.write_all(&b"1\r\na\r\n".repeat(1000)).await.unwrap();
+
+    assert_eq!(told.recv().await, Some(1000));
+}
+
+/// RFC 9112 §2.2: an empty line before a request is nothing, so that it neither hides that the client goes nor begins
+/// a request that is late.
+#[tokio::test(start_paused = true)]
+async fn an_empty_line_after_a_request_is_nothing() {
+    let dropped = Arc::new(());
+    let held = Arc::clone(&dropped);
+    let handler = move |_: Request| {
+        let held = Arc::clone(&held);
+        async move {
+            let response = std::future::pending::<Response>().await;
+            drop(held);
+            response
+        }
+    };
+    let mut client = connect(handler);
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n").await.unwrap();
+    while Arc::strong_count(&dropped) < 3 {
+        tokio::task::yield_now().await;
+    }
+    drop(client);
+    while Arc::strong_count(&dropped) > 1 {
+        tokio::task::yield_now().await;
+    }
+
+    let mut idle = connect(echo);
+    let begin = tokio::time::Instant::now();
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n").await.unwrap();
+    let mut answers = String::new();
+    idle.read_to_string(&mut answers).await.unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+    assert_eq!(begin.elapsed().as_secs(), 75);
+}
+
+/// What is silent holds no buffer.
+#[test]
+fn nothing_of_a_chunked_body_stays_behind() {
+    let text =
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
+    let read = Bytes::from(text.to_vec());
+    let (mut framing, mut input) = (Framing::default(), read.clone());
+
+    let head = framing.head(&input).unwrap().unwrap();
+    drop(input.split_to(head.end));
+    assert_eq!(framing.data(&mut input), Ok(Some(Bytes::from_static(b"a"))));
+
+    assert!(framing.at_rest());
+    assert!(input.is_empty() && read.is_unique(), "it is still held");
 }
 
 /// What nobody asks for stays with the client.
