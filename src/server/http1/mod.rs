@@ -316,7 +316,6 @@ where
                 if ends_by_closing {
                     self.stream.reset_when_dropped(false);
                 }
-                self.feed = None;
                 self.state = State::Idle;
                 self.steps = self.steps.wrapping_add(1);
                 return Poll::Ready(if is_last { Err(End::Answered) } else { Ok(()) });
@@ -391,9 +390,6 @@ where
 
     /// Ready only if the client has gone. To end its side is to go.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
-        if !self.framing.at_rest() {
-            return Poll::Pending;
-        }
         while self.input.len() < AHEAD {
             let mut bytes = [0; AHEAD];
             let mut buffer = ReadBuf::new(&mut bytes);

@@ -233,6 +233,14 @@ async fn a_client_is_told_to_go_on_if_its_body_is_wanted() {
     let here = exchange(echo, &format!("{head}Content-Length: 4\r\n\r\nfour")).await;
     assert!(here.starts_with("HTTP/1.1 200 OK\r\n"), "{here}");
 
+    let mut client = connect(echo);
+    client.write_all(format!("{head}Content-Length: 4\r\n\r\nfo").as_bytes()).await.unwrap();
+    tokio::task::yield_now().await;
+    client.write_all(b"ur").await.unwrap();
+    let mut begun = String::new();
+    client.read_to_string(&mut begun).await.unwrap();
+    assert!(begun.starts_with("HTTP/1.1 200 OK\r\n"), "{begun}");
+
     let unread = async |_: Request| answer::empty(StatusCode::UNAUTHORIZED).map(Into::into);
     let mut client = connect(unread);
     client.write_all(format!("{head}Content-Length: 4\r\n\r\n").as_bytes()).await.unwrap();
@@ -262,6 +270,17 @@ async fn a_body_is_what_was_sent() {
     let mut answers = String::new();
     client.read_to_string(&mut answers).await.unwrap();
     assert_eq!(without_dates(&answers), expected);
+}
+
+#[tokio::test]
+async fn a_body_that_is_malformed_from_the_start_reaches_nobody() {
+    let handler = async |_: Request| panic!("it was handed out");
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+    for body in ["x\r\n", "1\r\na\r\nx\r\n", "1\r\nab"] {
+        let refused = exchange(handler, &format!("{head}{body}")).await;
+        assert!(refused.starts_with("HTTP/1.1 400 "), "{body:?}: {refused}");
+    }
 }
 
 /// What was whole before is answered before.
@@ -331,6 +350,49 @@ async fn an_empty_line_after_a_request_is_nothing() {
     idle.read_to_string(&mut answers).await.unwrap();
     assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
     assert_eq!(begin.elapsed().as_secs(), 75);
+}
+
+/// However many requests somebody sends at once.
+#[tokio::test]
+async fn others_have_their_turn_in_between() {
+    let answered = Mutex::new(0);
+    let handler = |_: Request, _| {
+        *answered.lock().unwrap() += 1;
+        std::future::ready(answer::empty(StatusCode::OK).map(Into::into))
+    };
+    let (mut client, server) = duplex(64 * 1024);
+    client.write_all(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(50)).await.unwrap();
+    let mut connection = Connection::new(server, Ipv4Addr::LOCALHOST.into());
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+
+    assert!(connection.poll(&mut Context::from_waker(&waker), &handler).is_pending());
+
+    assert!((1..50).contains(&*answered.lock().unwrap()), "{answered:?}");
+    assert!(woken.take() > 0, "it must go on");
+}
+
+/// The client need not wait for that word, nor read it before it sends.
+#[tokio::test(start_paused = true)]
+async fn the_word_to_go_on_arrives_even_if_nothing_more_is_wanted() {
+    let (mut client, server) = duplex(16);
+    let (_drain, stop) = Drain::new();
+    let handler = async |request: Request, _| {
+        request.into_body().collect().await.unwrap();
+        std::future::pending().await
+    };
+    let talk = async move {
+        let head =
+            b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        client.write_all(b"four").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut told = [0; 25];
+        client.read_exact(&mut told).await.unwrap();
+        assert_eq!(told, *b"HTTP/1.1 100 Continue\r\n\r\n");
+    };
+    tokio::join!(serve(server, Ipv4Addr::LOCALHOST.into(), handler, stop), talk);
 }
 
 /// What is silent holds no buffer.
