@@ -348,7 +348,7 @@ where
             Wanted::NothingYet => return Poll::Pending,
             Wanted::NothingEver => {
                 self.feed = None;
-                return Poll::Pending;
+                return self.poll_end(context);
             }
             Wanted::More => {}
         }

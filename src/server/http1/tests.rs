@@ -319,30 +319,39 @@ async fn small_chunks_are_joined() {
     assert_eq!(told.recv().await, Some(1000));
 }
 
-/// RFC 9112 §2.2: an empty line before a request is nothing, so that it neither hides that the client goes nor begins
-/// a request that is late.
-#[tokio::test(start_paused = true)]
-async fn an_empty_line_after_a_request_is_nothing() {
-    let dropped = Arc::new(());
-    let held = Arc::clone(&dropped);
-    let handler = move |_: Request| {
-        let held = Arc::clone(&held);
-        async move {
-            let response = std::future::pending::<Response>().await;
-            drop(held);
-            response
+/// MCP 2026-07-28: it cancels. Whatever came after the request that nobody has read yet does not hide it.
+#[tokio::test]
+async fn a_client_is_seen_to_go_whatever_it_has_sent() {
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n";
+    for sent in [get.to_owned(), format!("{get}\r\n"), format!("{get}GET /"), format!("{post}ab")] {
+        let dropped = Arc::new(());
+        let held = Arc::clone(&dropped);
+        let handler = move |_: Request| {
+            let held = Arc::clone(&held);
+            async move {
+                let response = std::future::pending::<Response>().await;
+                drop(held);
+                response
+            }
+        };
+        let mut client = connect(handler);
+        client.write_all(sent.as_bytes()).await.unwrap();
+        while Arc::strong_count(&dropped) < 3 {
+            tokio::task::yield_now().await;
         }
-    };
-    let mut client = connect(handler);
-    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n").await.unwrap();
-    while Arc::strong_count(&dropped) < 3 {
-        tokio::task::yield_now().await;
-    }
-    drop(client);
-    while Arc::strong_count(&dropped) > 1 {
-        tokio::task::yield_now().await;
-    }
 
+        drop(client);
+
+        while Arc::strong_count(&dropped) > 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// RFC 9112 §2.2: so that none is waited for, or said to be late.
+#[tokio::test(start_paused = true)]
+async fn an_empty_line_after_a_request_begins_no_other() {
     let mut idle = connect(echo);
     let begin = tokio::time::Instant::now();
     idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n").await.unwrap();
