@@ -241,6 +241,15 @@ async fn a_client_is_told_to_go_on_if_its_body_is_wanted() {
     client.read_to_string(&mut begun).await.unwrap();
     assert!(begun.starts_with("HTTP/1.1 200 OK\r\n"), "{begun}");
 
+    let mut client = connect(echo);
+    let old = head.replace("HTTP/1.1", "HTTP/1.0");
+    client.write_all(format!("{old}Content-Length: 4\r\n\r\n").as_bytes()).await.unwrap();
+    tokio::task::yield_now().await;
+    client.write_all(b"four").await.unwrap();
+    let mut plain = String::new();
+    client.read_to_string(&mut plain).await.unwrap();
+    assert!(plain.starts_with("HTTP/1.1 200 OK\r\n"), "{plain}");
+
     let unread = async |_: Request| answer::empty(StatusCode::UNAUTHORIZED).map(Into::into);
     let mut client = connect(unread);
     client.write_all(format!("{head}Content-Length: 4\r\n\r\n").as_bytes()).await.unwrap();
