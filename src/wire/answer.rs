@@ -148,6 +148,11 @@ pub const BAD_UPSTREAM: i32 = -32004;
 /// We could not judge the request now.
 pub const UNAVAILABLE: i32 = -32005;
 
+/// Whether an answer with `status` has a body at all (RFC 9110 §6.4.1), if it is not to HEAD.
+pub fn may_have_body(status: StatusCode) -> bool {
+    status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+}
+
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub const ANY: HeaderValue = HeaderValue::from_static("*");
 

@@ -162,3 +162,31 @@ fn wake(mut state: MutexGuard<'_, State>) {
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::woken::Woken;
+
+    /// One task for both ends must not be needed: a body may be read in another one.
+    #[test]
+    fn whoever_waits_is_woken() {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let context = Context::from_waker(&waker);
+        let (feed, body) = feed(Some(3), Bytes::new());
+
+        assert_eq!(feed.wanted(&context), Wanted::NothingYet);
+        assert!(body.poll_piece(&context).is_pending());
+        assert_eq!(woken.take(), 1, "the connection, to read");
+        assert_eq!(feed.wanted(&context), Wanted::More);
+        feed.put(Bytes::from_static(b"abc"));
+        assert_eq!(woken.take(), 1, "the reader, to take it");
+        assert_eq!(feed.wanted(&context), Wanted::NothingYet);
+        assert_eq!(body.poll_piece(&context), Poll::Ready(Some(Ok(Bytes::from_static(b"abc")))));
+        assert_eq!(body.left(), Some(0));
+        drop(body);
+        assert_eq!(woken.take(), 1, "the connection, to read no more");
+        assert_eq!(feed.wanted(&context), Wanted::NothingEver);
+    }
+}

@@ -12,6 +12,8 @@ pub mod request;
 pub mod request_body;
 pub mod scratch;
 pub mod upstream_url;
+#[cfg(test)]
+pub mod woken;
 
 pub use body::Body;
 pub use caller::{Caller, TrustedProxies};

@@ -209,6 +209,22 @@ fn a_refusal_is_final() {
     assert_eq!(framing.observe(&head("")), Err(Refusal::LineEnd));
 }
 
+/// What is silent holds no buffer.
+#[test]
+fn nothing_of_a_chunked_body_stays_behind() {
+    let text =
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
+    let read = Bytes::from(text.to_vec());
+    let (mut framing, mut input) = (Framing::default(), read.clone());
+
+    let head = framing.head(&input).unwrap().unwrap();
+    drop(input.split_to(head.end));
+    assert_eq!(framing.data(&mut input), Ok(Some(Bytes::from_static(b"a"))));
+
+    assert!(framing.at_rest());
+    assert!(input.is_empty() && read.is_unique(), "it is still held");
+}
+
 /// Pieces that matter to the state machine, glued at random: far denser than random bytes.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![

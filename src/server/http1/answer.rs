@@ -11,6 +11,7 @@ use http_body::Body as _;
 use crate::proxy::{Body, Response};
 use crate::server::http1::date;
 use crate::server::http1::request::Asked;
+use crate::wire::answer::may_have_body;
 use crate::wire::lines::{field, number_field};
 use crate::wire::{Outbox, plain_number};
 
@@ -122,7 +123,7 @@ impl Sending {
 
 impl Coding {
     fn of(head: &response::Parts, body: &Body, asked: Asked) -> Self {
-        if asked.for_head || has_no_body(head.status) {
+        if asked.for_head || !may_have_body(head.status) {
             return Self::None;
         }
         match length(&head.headers).or_else(|| body.size_hint().exact()) {
@@ -131,11 +132,6 @@ impl Coding {
             None => Self::Chunked,
         }
     }
-}
-
-/// RFC 9110 §6.4.1
-fn has_no_body(status: StatusCode) -> bool {
-    status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
 /// The body's length, as far as the header tells it.

@@ -6,12 +6,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::task::Id;
 use tokio::time::Instant;
 
 use crate::server::http2::streams::Streams;
+use crate::wire::answer::may_have_body;
 
 /// Polled by the task of its stream.
 #[derive(Debug)]
@@ -36,10 +37,7 @@ impl<B: HttpBody<Data = Bytes>> Answer<B> {
     /// Make `response` the answer to a request of that method. To be called by the task of the stream.
     pub fn to(asked: &Method, response: Response<B>, streams: Streams) -> Response<Self> {
         let (mut head, body) = response.into_parts();
-        // RFC 9110 §6.4.1
-        let has_body = *asked != Method::HEAD
-            && head.status != StatusCode::NO_CONTENT
-            && head.status != StatusCode::NOT_MODIFIED;
+        let has_body = *asked != Method::HEAD && may_have_body(head.status);
         if *asked == Method::HEAD
             && let Some(length) = body.size_hint().exact().filter(|length| *length > 0)
         {
