@@ -35,12 +35,11 @@ pub(super) struct Outline {
 struct Key {
     name: &'static str,
     about: &'static str,
-    need: Need,
     content: Content,
 }
 
 enum Content {
-    Value(Shape),
+    Value(Shape, Need),
     Stanza(Outline),
 }
 
@@ -52,13 +51,11 @@ pub(super) enum Need {
 
 impl Outline {
     pub fn add(&mut self, name: &'static str, about: &'static str, need: Need, shape: Shape) {
-        self.keys.push(Key { name, about, need, content: Content::Value(shape) });
+        self.keys.push(Key { name, about, content: Content::Value(shape, need) });
     }
 
-    /// A stanza is needed if one of its keys is.
     pub fn add_stanza(&mut self, name: &'static str, about: &'static str, inner: Self) {
-        let need = if inner.always_needed().is_empty() { Need::Optional } else { Need::Required };
-        self.keys.push(Key { name, about, need, content: Content::Stanza(inner) });
+        self.keys.push(Key { name, about, content: Content::Stanza(inner) });
     }
 
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
@@ -104,7 +101,7 @@ impl Outline {
     }
 
     fn needed(&self) -> impl Iterator<Item = &'static str> {
-        self.keys.iter().filter(|key| key.need == Need::Required).map(|key| key.name)
+        self.keys.iter().filter(|key| key.is_needed()).map(|key| key.name)
     }
 
     fn presets_with(&self, key: &str) -> Vec<String> {
@@ -113,9 +110,17 @@ impl Outline {
 }
 
 impl Key {
+    /// A stanza is, if one of its keys is.
+    fn is_needed(&self) -> bool {
+        match &self.content {
+            Content::Value(_, need) => *need == Need::Required,
+            Content::Stanza(inner) => !inner.always_needed().is_empty(),
+        }
+    }
+
     fn schema(&self) -> Schema {
         match &self.content {
-            Content::Value(shape) => with((shape.schema)(), self.hints(shape)),
+            Content::Value(shape, _) => with((shape.schema)(), self.hints(shape)),
             Content::Stanza(outline) => {
                 with(outline.schema(), json!({ "description": self.about }))
             }
