@@ -26,12 +26,9 @@ pub async fn forward(
     arrival: Arrival,
 ) -> Response {
     let resource = Arc::clone(admitted.resource());
-    if upstream.lateness.is_too_late() {
-        return unavailable("there is too much to do now");
-    }
     // The log tells when this begins and ends, not of each request.
-    if !upstream.streams.has_room_for(request) {
-        return unavailable("there is no memory for this now");
+    if let Err(why) = upstream.has_room_for(request) {
+        return unavailable(why);
     }
     if is_encoded(request.headers()) {
         return encoded(&resource, arrival);

@@ -54,7 +54,7 @@ pub struct Upstream {
     /// Bytes of a request's body.
     longest_body: u64,
     pub(super) odd_answers: Arc<OddAnswers>,
-    pub(super) lateness: Lateness,
+    lateness: Lateness,
     pub(super) streams: WorkerStreams,
 }
 
@@ -147,6 +147,17 @@ impl Upstream {
     pub fn new(odd_answers: Arc<OddAnswers>, streams: WorkerStreams, longest_body: u64) -> Self {
         let (connections, lateness) = (Mutex::default(), Lateness::of_looks_each(PAUSE));
         Self { connections, longest_body, odd_answers, lateness, streams }
+    }
+
+    /// Whether there are time and memory for `request`. Errors: what to tell its client.
+    pub fn has_room_for(&self, request: &Request) -> Result<(), &'static str> {
+        if self.lateness.is_too_late() {
+            return Err("there is too much to do now");
+        }
+        if !self.streams.has_room_for(request) {
+            return Err("there is no memory for this now");
+        }
+        Ok(())
     }
 
     /// Send `request`, which came from `peer` and is used up, to the upstream of the resource that `permit` is for,
@@ -341,9 +352,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
+    use crate::clock::Clock;
+    use crate::grants::Revocations;
     use crate::oauth::{PublicUrl, Scopes};
     use crate::policy::Access;
+    use crate::proxy::streams::{StreamSettings, Streams};
     use crate::wire::UpstreamUrl;
 
     fn sent(public: &str, upstream: &str, judged: &str) -> Option<String> {
@@ -371,6 +387,21 @@ mod tests {
         }
         let late = io::Error::from(io::ErrorKind::TimedOut);
         assert!(matches!(UpstreamFault::of_connect(late), UpstreamFault::Connect(_)));
+    }
+
+    /// Fault 45 of the design.
+    #[tokio::test(start_paused = true)]
+    async fn there_is_no_room_where_time_is_short() {
+        let (clock, hour) = (Clock::System, Duration::from_hours(1));
+        let settings =
+            StreamSettings { listening_grace: hour, running_grace: hour, comment_every: None };
+        let revocations = Arc::new(Revocations::new(clock.clone()));
+        let streams = Arc::new(Streams::new(settings, revocations, clock));
+        let upstream = Upstream::new(Arc::default(), streams.of_worker(), 0);
+
+        assert_eq!(upstream.has_room_for(&Request::default()), Ok(()));
+        advance(Duration::from_secs(3)).await;
+        assert_eq!(upstream.has_room_for(&Request::default()), Err("there is too much to do now"));
     }
 
     #[test]
