@@ -4,15 +4,17 @@
 use std::fmt;
 use std::io;
 use std::net::Ipv6Addr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use rustls::RootCertStore;
 use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use rustls::{DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
+use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -40,10 +42,14 @@ pub enum Trust {
 
 /// Client settings that trust `trust`.
 pub fn client_config(trust: &Trust) -> Result<ClientConfig, TlsFault> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    let provider = Arc::new(default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
     let builder = match trust {
-        Trust::System => builder.with_platform_verifier()?,
+        Trust::System => {
+            let verifier = SystemAuthorities { provider, read: OnceLock::new() };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
         Trust::Authority(certificate) => {
             let mut roots = RootCertStore::empty();
             roots.add(certificate.clone().into())?;
@@ -51,6 +57,65 @@ pub fn client_config(trust: &Trust) -> Result<ClientConfig, TlsFault> {
         }
     };
     Ok(builder.with_no_client_auth())
+}
+
+/// What the operating system believes: a few hundred certificates, which are read when the first one is to be judged by
+/// them. Nobody waits for that at start, and who never needs them may have none.
+#[derive(Debug)]
+struct SystemAuthorities {
+    provider: Arc<CryptoProvider>,
+    read: OnceLock<Result<Verifier, NoAuthorities>>,
+}
+
+/// They can't be read, so nobody is believed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "the system's authorities can't be read, install ca-certificates or set SSL_CERT_FILE or SSL_CERT_DIR: {0}"
+)]
+struct NoAuthorities(rustls::Error);
+
+impl SystemAuthorities {
+    fn verifier(&self) -> Result<&Verifier, rustls::Error> {
+        let read = || Verifier::new(Arc::clone(&self.provider)).map_err(NoAuthorities);
+        let read = self.read.get_or_init(read).as_ref();
+        read.map_err(|fault| rustls::Error::Other(OtherError(Arc::new(fault.clone()))))
+    }
+}
+
+impl ServerCertVerifier for SystemAuthorities {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verifier = self.verifier()?;
+        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier()?.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier()?.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// The name that the other side must have a certificate for.

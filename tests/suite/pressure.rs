@@ -10,10 +10,8 @@ use crate::support::doorman::{Doorman, RESOURCE, mcp_request};
 use crate::support::exchange::Request;
 use crate::support::fake_mcp_server::FakeMcpServer;
 use crate::support::http2::Shared;
-use crate::support::program::Program;
+use crate::support::program::{LOCAL, Program};
 use crate::support::soon;
-
-const LOCAL: &str = "listen: 127.0.0.1:0\n";
 
 /// Fault 46 of the design. Connections that nobody closes have taken all the files that there may be.
 #[tokio::test]

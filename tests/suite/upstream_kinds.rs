@@ -1,5 +1,6 @@
 //! MCP servers over TLS and at Unix sockets: the same as over plain HTTP, and nobody else is taken for one.
 
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use crate::support::client::Authorization;
 use crate::support::doorman::{Builder, Doorman, RESOURCE, code_form, mcp_request};
 use crate::support::exchange::Request;
 use crate::support::fake_mcp_server::FakeMcpServer;
+use crate::support::program::{LOCAL, Program};
 use crate::support::soon;
 use crate::support::tls_authority::{Clients, Signed, TlsAuthority};
 
@@ -153,6 +155,34 @@ async fn who_is_not_known_to_be_the_server_is_told_nothing() {
         assert!(line.contains(&format!("https://{address}/mcp")) && line.contains(why), "{line}");
         doorman.health().send(Request::get("/readyz")).await.assert_status(503);
         is_refused(doorman, &format!("https://{address}/mcp"), why).await;
+    }
+}
+
+/// Those that the system names are believed where the operator names none. Only who calls somebody over TLS misses them.
+#[tokio::test]
+async fn the_systems_authorities_are_believed() {
+    let authority = TlsAuthority::new();
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    fs::write(&file, authority.pem()).unwrap();
+    for (authorities, status) in [(file.as_path(), 200), (Path::new("/dev/null"), 502)] {
+        let server = FakeMcpServer::start().await;
+        let signed = authority.signs("localhost");
+        let port = server.also_over_tls(signed.acceptor(Clients::Anybody)).await;
+        let url = format!("https://localhost:{port}/mcp");
+        let variable = format!("SSL_CERT_FILE={}", authorities.display());
+        let wrapper = ["env", "-u", "SSL_CERT_DIR", &variable];
+
+        let mut program = Program::start_before(server, &url, LOCAL, &wrapper).await;
+        program.read_log();
+        program.line_with("the IdP answers").await;
+        program.door().send(program.request()).await.assert_status(status);
+
+        if status == 502 {
+            let line = program.line_with("waiting for the upstream").await.to_string();
+            assert!(line.contains("set SSL_CERT_FILE"), "{line}");
+            program.upstream.assert_untouched();
+        }
     }
 }
 

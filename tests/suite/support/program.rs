@@ -23,6 +23,9 @@ use crate::support::fake_idp::{FakeIdp, Person};
 use crate::support::fake_mcp_server::FakeMcpServer;
 use crate::support::soon;
 
+/// For a config: it listens on a port of its own.
+pub const LOCAL: &str = "listen: 127.0.0.1:0\n";
+
 /// Killed, by its id, when dropped.
 #[derive(Debug)]
 pub struct Program {
@@ -38,7 +41,19 @@ pub struct Program {
 impl Program {
     /// `serve` with a config that ends with `yaml`, started by `wrapper`, a command line that takes another.
     pub async fn start(yaml: &str, wrapper: &[&str]) -> Self {
-        let (idp, upstream) = (FakeIdp::start(Clock::System).await, FakeMcpServer::start().await);
+        let upstream = FakeMcpServer::start().await;
+        let url = upstream.url("/mcp");
+        Self::start_before(upstream, &url, yaml, wrapper).await
+    }
+
+    /// The same before `upstream`, which it reaches at `url`.
+    pub async fn start_before(
+        upstream: FakeMcpServer,
+        url: &str,
+        yaml: &str,
+        wrapper: &[&str],
+    ) -> Self {
+        let idp = FakeIdp::start(Clock::System).await;
         idp.publish_keys(200, set_of(&[&IDP_KEY]));
         let folder = tempfile::tempdir().unwrap();
         let (key, file) = (folder.path().join("key"), folder.path().join("config.yaml"));
@@ -46,12 +61,11 @@ impl Program {
         fs::write(&key, STANDARD.encode(hash)).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         let config = format!(
-            "resources: [{{ url: \"{RESOURCE}\", upstream: \"{}\", access: any }}]\n\
+            "resources: [{{ url: \"{RESOURCE}\", upstream: \"{url}\", access: any }}]\n\
              idp: {{ issuer: \"{}\", client_id: x }}\n\
              tokens: {{ issued_by: idp }}\n\
              sealing_keys: [{{ file: {} }}]\n\
              health: {{ listen: 127.0.0.1:0 }}\nworkers: 1\n{yaml}",
-            upstream.url("/mcp"),
             idp.issuer(),
             key.display(),
         );
