@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
@@ -127,16 +128,20 @@ impl KeyRing {
 
     pub fn seal<T: Serialize>(&self, kind: &Kind<T>, payload: &T) -> Result<String, SealFault> {
         let key = self.keys.first().ok_or(SealFault)?;
-        let mut sealed = Zeroizing::new(postcard::to_allocvec(payload).map_err(|_| SealFault)?);
-        let nonce = key
+        // The payload is sealed where it is written: behind its head, in which the nonce is still missing.
+        let mut head = Vec::with_capacity(TYPICAL_SIZE);
+        head.push(kind.version);
+        head.extend_from_slice(&key.id);
+        head.extend_from_slice(&[0; NONCE]);
+        let mut plain = Zeroizing::new(postcard::to_extend(payload, head).map_err(|_| SealFault)?);
+        let (head, payload) = plain.split_at_mut_checked(HEAD).ok_or(SealFault)?;
+        let (nonce, tag) = key
             .aead
-            .seal_in_place_append_tag(Aad::from(self.context(kind, key)), &mut *sealed)
+            .seal_in_place_separate_tag(Aad::from(self.context(kind, key)), payload)
             .map_err(|_| SealFault)?;
-        let mut whole = Vec::with_capacity(HEAD + sealed.len());
-        whole.push(kind.version);
-        whole.extend_from_slice(&key.id);
-        whole.extend_from_slice(nonce.as_ref());
-        whole.extend_from_slice(&sealed);
+        head.last_chunk_mut::<NONCE>().ok_or(SealFault)?.copy_from_slice(nonce.as_ref());
+        let mut whole = mem::take(&mut *plain);
+        whole.extend_from_slice(tag.as_ref());
         let mut text = String::with_capacity(kind.prefix.len() + whole.len() * 4 / 3 + 4);
         text.push_str(kind.prefix);
         URL_SAFE_NO_PAD.encode_string(&whole, &mut text);
@@ -234,7 +239,10 @@ fn is_a_run(bytes: &[u8]) -> bool {
 
 const SHORTEST_KEY: usize = 32;
 const KEY_ID: usize = 4;
-const HEAD: usize = 1 + KEY_ID + 12;
+const NONCE: usize = 12;
+const HEAD: usize = 1 + KEY_ID + NONCE;
+/// Of what is sealed: most fits.
+const TYPICAL_SIZE: usize = 512;
 
 #[cfg(test)]
 mod tests {

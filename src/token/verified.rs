@@ -1,5 +1,6 @@
 //! From a presented text to a `VerifiedToken`: the only way to make one.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
@@ -329,7 +330,7 @@ impl IdentityValues {
                 return Some(Self { user: user.ok()?, email: None, groups: None });
             }
         };
-        let groups: Vec<String> = person.groups.iter().map(|group| encoded(group)).collect();
+        let groups: Vec<_> = person.groups.iter().map(|group| encoded(group)).collect();
         Some(Self {
             user: HeaderValue::from_str(&encoded(&person.key)).ok()?,
             email: match &person.email {
@@ -339,19 +340,23 @@ impl IdentityValues {
             groups: if groups.is_empty() {
                 None
             } else {
-                Some(HeaderValue::from_str(&groups.join(",")).ok()?)
+                Some(HeaderValue::try_from(groups.join(",")).ok()?)
             },
         })
     }
 }
 
 /// Spaces at the ends are encoded too: who reads a list trims its entries, and `staff ` is not `staff`.
-fn encoded(text: &str) -> String {
+fn encoded(text: &str) -> Cow<'_, str> {
     let from_start = text.trim_start_matches(' ');
     let inner = from_start.trim_end_matches(' ');
+    let encoded = utf8_percent_encode(inner, NOT_IN_A_LIST).into();
+    if inner.len() == text.len() {
+        return encoded;
+    }
     let before = "%20".repeat(text.len() - from_start.len());
     let after = "%20".repeat(from_start.len() - inner.len());
-    format!("{before}{}{after}", utf8_percent_encode(inner, NOT_IN_A_LIST))
+    Cow::Owned([&before, &*encoded, &after].concat())
 }
 
 /// Controls and everything beyond ASCII can't stand in a header; a comma would end a list entry; a
