@@ -11,11 +11,10 @@ pub fn target(data: &[u8]) {
     let Ok(uri) = Uri::try_from(data) else { return };
     let host = uri.authority().map_or("a.example", |authority| authority.as_str()).to_owned();
     let Ok(request) = Request::get(uri).header("host", host).body(()) else { return };
-    let (parts, ()) = request.into_parts();
-    if check(&parts).is_err() {
+    if check(&request).is_err() {
         return;
     }
-    let path = parts.uri.path();
+    let path = request.uri().path();
     let decoded: Vec<u8> = percent_decode_str(path).collect();
 
     assert!(path.starts_with('/'));

@@ -5,33 +5,31 @@
 use std::net::Ipv6Addr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::request::Parts;
 use http::{Method, Request};
 
 use crate::server::refusal::Refusal;
 
 /// Judge the head, then take away what would ask for another protocol (RFC 9110 §7.8 lets a server ignore
 /// `Upgrade`), so that nobody further in can answer 101.
-pub fn admit<B>(request: Request<B>) -> Result<Request<B>, Refusal> {
-    let (mut parts, body) = request.into_parts();
-    check(&parts)?;
-    parts.headers.remove(header::UPGRADE);
-    parts.headers.remove(HTTP2_SETTINGS);
-    parts.extensions.clear();
-    Ok(Request::from_parts(parts, body))
+pub fn admit<B>(request: &mut Request<B>) -> Result<(), Refusal> {
+    check(request)?;
+    request.headers_mut().remove(header::UPGRADE);
+    request.headers_mut().remove(HTTP2_SETTINGS);
+    request.extensions_mut().clear();
+    Ok(())
 }
 
 /// The rules in order; the first one broken is told.
-pub fn check(parts: &Parts) -> Result<(), Refusal> {
-    if !is_served(&parts.method) {
+pub fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
+    if !is_served(request.method()) {
         return Err(Refusal::Method);
     }
-    if !is_normal_path(parts.uri.path()) {
+    if !is_normal_path(request.uri().path()) {
         return Err(Refusal::Path);
     }
-    check_host(parts)?;
-    check_single(&parts.headers)?;
-    for (name, value) in &parts.headers {
+    check_host(request)?;
+    check_single(request.headers())?;
+    for (name, value) in request.headers() {
         check_field(name, value)?;
     }
     Ok(())
@@ -101,14 +99,14 @@ fn is_unreserved(byte: u8) -> bool {
 }
 
 /// `framing` saw to it that there is exactly one.
-fn check_host(parts: &Parts) -> Result<(), Refusal> {
-    let host = parts.headers.get(header::HOST).ok_or(Refusal::HostCount)?;
+fn check_host<B>(request: &Request<B>) -> Result<(), Refusal> {
+    let host = request.headers().get(header::HOST).ok_or(Refusal::HostCount)?;
     let host = host.to_str().map_err(|_| Refusal::Host)?;
     if !is_host(host) {
         return Err(Refusal::Host);
     }
     // RFC 9112 §3.2.2: an absolute target outranks Host. Only if they agree is there nothing to outrank.
-    match parts.uri.authority() {
+    match request.uri().authority() {
         Some(target) if !target.as_str().eq_ignore_ascii_case(host) => Err(Refusal::OtherHost),
         Some(_) | None => Ok(()),
     }
@@ -221,10 +219,6 @@ mod tests {
         builder.body(()).unwrap()
     }
 
-    fn verdict(request: Request<()>) -> Result<(), Refusal> {
-        check(&request.into_parts().0)
-    }
-
     #[test]
     fn a_path_that_is_not_in_normal_form_is_refused() {
         for path in [
@@ -253,7 +247,7 @@ mod tests {
             "/m|cp",
             "*",
         ] {
-            assert_eq!(verdict(request(path, &[])), Err(Refusal::Path), "{path}");
+            assert_eq!(check(&request(path, &[])), Err(Refusal::Path), "{path}");
         }
     }
 
@@ -270,7 +264,7 @@ mod tests {
             "/mcp?x=/../%2e%2e//;\\",
             "http://A.example/mcp",
         ] {
-            assert_eq!(verdict(request(target, &[])), Ok(()), "{target}");
+            assert_eq!(check(&request(target, &[])), Ok(()), "{target}");
         }
     }
 
@@ -290,7 +284,7 @@ mod tests {
         for method in ["CONNECT", "TRACE", "get", "Post", "PRI", "PROPFIND"] {
             let mut request = request("/mcp", &[]);
             *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
-            assert_eq!(verdict(request), Err(Refusal::Method), "{method}");
+            assert_eq!(check(&request), Err(Refusal::Method), "{method}");
         }
     }
 
@@ -318,7 +312,7 @@ mod tests {
         ] {
             let mut request = request("/mcp", &[]);
             request.headers_mut().insert("host", HeaderValue::from_str(host).unwrap());
-            assert_eq!(verdict(request), verdict_expected, "{host}");
+            assert_eq!(check(&request), verdict_expected, "{host}");
         }
     }
 
@@ -326,7 +320,7 @@ mod tests {
     #[test]
     fn an_absolute_target_names_the_same_host() {
         for target in ["http://evil/mcp", "http://a.example:81/mcp", "http://u@a.example/mcp"] {
-            assert_eq!(verdict(request(target, &[])), Err(Refusal::OtherHost), "{target}");
+            assert_eq!(check(&request(target, &[])), Err(Refusal::OtherHost), "{target}");
         }
     }
 
@@ -336,12 +330,12 @@ mod tests {
             ["X-Forwarded-User", "close, Authorization", "content-length", "mcp_session-id", "x y"]
         {
             let request = request("/mcp", &[("connection", value.as_bytes())]);
-            assert_eq!(verdict(request), Err(Refusal::Nomination), "{value}");
+            assert_eq!(check(&request), Err(Refusal::Nomination), "{value}");
         }
         for value in ["close", "Keep-Alive, TE", "Upgrade, HTTP2-Settings", "", "close,,", "X-Hop"]
         {
             let request = request("/mcp", &[("connection", value.as_bytes())]);
-            assert_eq!(verdict(request), Ok(()), "{value}");
+            assert_eq!(check(&request), Ok(()), "{value}");
         }
     }
 
@@ -359,7 +353,7 @@ mod tests {
         ];
 
         for (fields, refusal) in cases {
-            assert_eq!(verdict(request("/mcp", fields)), Err(refusal), "{fields:?}");
+            assert_eq!(check(&request("/mcp", fields)), Err(refusal), "{fields:?}");
         }
     }
 
@@ -375,7 +369,7 @@ mod tests {
             ("last-event-id", b"\xc3\xa9"),
         ];
 
-        assert_eq!(verdict(request("/mcp", &fields)), Ok(()));
+        assert_eq!(check(&request("/mcp", &fields)), Ok(()));
     }
 
     #[test]
@@ -386,7 +380,8 @@ mod tests {
             ("http2-settings", b"AAMAAABkAAQAAP__"),
         ];
 
-        let admitted = admit(request("/mcp", &asked)).unwrap();
+        let mut admitted = request("/mcp", &asked);
+        admit(&mut admitted).unwrap();
 
         assert!(!admitted.headers().contains_key("upgrade"));
         assert!(!admitted.headers().contains_key("http2-settings"));

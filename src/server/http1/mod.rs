@@ -225,10 +225,10 @@ where
     }
 
     fn admit(&mut self, text: &Bytes, head: &WholeHead) -> Result<(Request, Asked), End> {
-        let request = request::parse(text, head).map_err(unheard)?;
+        let mut request = request::parse(text, head).map_err(unheard)?;
         let mut asked = Asked::by(&request);
         let refused = move |refusal| End::Refused(refusal, asked);
-        let request = entry::admit(request).map_err(refused)?;
+        entry::admit(&mut request).map_err(refused)?;
         let body = self.body(head.body_length, &mut asked).map_err(refused)?;
         Ok((request.map(|()| body), asked))
     }

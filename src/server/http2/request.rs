@@ -25,7 +25,9 @@ pub fn admit<B>(request: Request<B>) -> Result<Request<B>, Refusal> {
         return Err(Refusal::Field);
     }
     parts.version = Version::HTTP_11;
-    entry::admit(Request::from_parts(parts, body))
+    let mut request = Request::from_parts(parts, body);
+    entry::admit(&mut request)?;
+    Ok(request)
 }
 
 /// RFC 9113 §8.3.1: `:authority` stands for `Host`, which may be there too and then is the same.
