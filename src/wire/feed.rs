@@ -189,4 +189,20 @@ mod tests {
         assert_eq!(woken.take(), 1, "the connection, to read no more");
         assert_eq!(feed.wanted(&context), Wanted::NothingEver);
     }
+
+    /// RFC 9112 §8: what is missing must not pass for the end.
+    #[test]
+    fn a_body_whose_connection_has_gone_broke_off() {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let context = Context::from_waker(&waker);
+        let (feed, body) = feed(None, Bytes::new());
+
+        assert!(body.poll_piece(&context).is_pending());
+        drop(feed);
+
+        assert_eq!(woken.take(), 1, "the reader");
+        assert_eq!(body.poll_piece(&context), Poll::Ready(Some(Err(BrokeOff::Closed))));
+        assert!(!body.is_over());
+    }
 }

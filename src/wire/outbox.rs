@@ -152,3 +152,54 @@ const ENOUGH: usize = 16 * 1024;
 const LARGEST_KEPT: usize = 1024;
 /// To copy so much costs less than to write from two places.
 const LARGEST_COPY: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+
+    fn context() -> Context<'static> {
+        Context::from_waker(std::task::Waker::noop())
+    }
+
+    /// Who has written part of a request must not send it again.
+    #[test]
+    fn what_left_in_part_has_begun() {
+        let (mut near, _far) = duplex(4);
+        let mut outbox = Outbox::new(b"0123456789".to_vec());
+        assert!(!outbox.has_begun());
+
+        assert!(outbox.poll_write(&mut near, &mut context()).is_pending());
+
+        assert!(outbox.has_begun());
+        assert_eq!((outbox.len(), outbox.is_sent()), (6, false));
+    }
+
+    /// A client that reads nothing must not have us pile up its answer.
+    #[test]
+    fn there_is_room_for_little() {
+        let mut outbox = Outbox::default();
+        while outbox.has_room() {
+            outbox.add(format_args!("400\r\n"), Bytes::from_static(&[b'x'; 1024]), b"\r\n");
+            assert!(outbox.len() < 2 * ENOUGH);
+        }
+
+        let mut outbox = Outbox::default();
+        outbox.add(format_args!("401\r\n"), Bytes::from_static(&[b'x'; 1025]), b"\r\n");
+        assert!(!outbox.has_room(), "what is large is not copied, so nothing can stand behind it");
+    }
+
+    /// Streams are silent most of the time.
+    #[tokio::test]
+    async fn what_is_sent_holds_no_room() {
+        let (mut near, _far) = duplex(64 * 1024);
+        let mut outbox = Outbox::default();
+        outbox.begin().extend_from_slice(&[b'x'; 4096]);
+
+        assert!(outbox.poll_write(&mut near, &mut context()).is_ready());
+
+        assert!(outbox.is_sent());
+        assert!(outbox.begin().capacity() <= LARGEST_KEPT);
+    }
+}
