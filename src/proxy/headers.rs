@@ -13,6 +13,7 @@ use crate::browser::cookies;
 use crate::policy::Resource;
 use crate::token::verified::IdentityValues;
 use crate::wire;
+use crate::wire::names::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// The names under which the upstream is told who is calling.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,10 +181,6 @@ pub fn without_own_cookies(line: &[u8]) -> Option<Vec<u8>> {
         .collect();
     (!kept.is_empty()).then(|| kept.join(&b"; "[..]))
 }
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 #[cfg(test)]
 mod tests {

@@ -9,9 +9,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::clock::Timestamp;
 use crate::policy::Resource;
-use crate::proxy::sessions::MCP_SESSION_ID;
-use crate::proxy::streams::MCP_METHOD;
 use crate::wire::Arrival;
+use crate::wire::names::{MCP_METHOD, MCP_SESSION_ID};
 
 /// What is likely wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

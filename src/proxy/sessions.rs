@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use http::header::HeaderName;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use quick_cache::sync::Cache;
@@ -14,6 +13,7 @@ use crate::policy::Admitted;
 use crate::seal::{KeyRing, Kind, SealFault};
 use crate::secret;
 use crate::token::Caller;
+use crate::wire::names::MCP_SESSION_ID;
 
 /// Binds names of sessions, and gives them back.
 #[derive(Debug)]
@@ -189,7 +189,6 @@ fn is_an_id(text: &str) -> bool {
     (1..=LONGEST).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-pub(super) const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Of what an upstream names a session by. Some put a JWT there; sealed it must still fit in a header.
 const LONGEST: usize = 2048;
 /// 2 MiB of them at most.

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::Body as _;
 
@@ -16,6 +16,7 @@ use crate::proxy::pressure::{Gauge, Pressure};
 use crate::proxy::upstream::UpstreamBody;
 use crate::token::VerifiedToken;
 use crate::wire;
+use crate::wire::names::MCP_METHOD;
 
 /// How long answers outlive the access token that they were asked for with, and what keeps quiet ones open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,7 +243,6 @@ pub(super) fn is_open_event_stream(headers: &HeaderMap) -> bool {
 const FAREWELL: u8 = 5;
 /// Which part of the listening streams ends each second while memory is short.
 const SHED: u8 = 10;
-pub(super) const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! Everything derived from the config, as one value that is swapped whole.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,7 +19,8 @@ use crate::wire::TrustedProxies;
 /// The table of one config.
 #[derive(Debug)]
 pub struct Routes {
-    hosts: HashMap<String, HostRoutes>,
+    /// They are few: found sooner than hashed.
+    hosts: BTreeMap<String, HostRoutes>,
     pub authorization_server: AuthorizationServer,
     token_issuer: TokenIssuer,
     pub verifier: Arc<Verifier>,
@@ -77,7 +78,7 @@ impl Routes {
         trusted_proxies: TrustedProxies,
         allowed_origins: &[HeaderValue],
     ) -> Result<Self, NotReady> {
-        let hosts = HashMap::new();
+        let hosts = BTreeMap::new();
         let mut routes = Self {
             hosts,
             authorization_server,

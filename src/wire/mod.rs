@@ -6,6 +6,7 @@ pub mod caller;
 pub mod feed;
 pub mod form;
 pub mod lines;
+pub mod names;
 pub mod number;
 pub mod outbox;
 pub mod request;

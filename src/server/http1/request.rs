@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONNECTION, EXPECT, HeaderMap, HeaderValue};
 use http::{Method, Request, Uri, Version};
 
 use crate::server::framing::{Field, WholeHead, trim};
 use crate::server::refusal::Refusal;
+use crate::wire::names::field_name;
 
 /// What of a request its answer depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub fn parse(text: &Bytes, head: &WholeHead) -> Result<Request<()>, Refusal> {
     let headers = request.headers_mut();
     headers.reserve(head.fields.len());
     for Field { name, value } in &head.fields {
-        let name = HeaderName::from_bytes(part(name)).map_err(|_| Refusal::Field)?;
+        let name = field_name(part(name)).map_err(|_| Refusal::Field)?;
         let value = HeaderValue::from_maybe_shared(shared(value)).map_err(|_| Refusal::Field)?;
         headers.append(name, value);
     }

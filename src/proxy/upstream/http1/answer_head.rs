@@ -12,6 +12,7 @@ use httparse::{ParserConfig, Status};
 
 use crate::proxy::upstream::http1::body::Framing;
 use crate::proxy::upstream::http1::chunked::Chunked;
+use crate::wire::names::field_name;
 use crate::wire::plain_number;
 
 /// What an answer says before its body. Fields of the connection (RFC 9110 §7.6.1) are read here and are
@@ -91,7 +92,7 @@ pub fn parse(input: &Bytes, method: &Method) -> Result<Parsed, BadHead> {
     let mut said = Said::default();
     let mut headers = HeaderMap::with_capacity(head.headers.len());
     for field in head.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadHead::Field)?;
+        let name = field_name(field.name.as_bytes()).map_err(|_| BadHead::Field)?;
         if said.takes(&name, field.value)? {
             continue;
         }
@@ -103,11 +104,12 @@ pub fn parse(input: &Bytes, method: &Method) -> Result<Parsed, BadHead> {
     }
     let is_1_1 = head.version == Some(1);
     let framing = framing(status, method, is_1_1, said.length, said.chunked)?;
-    if let (Framing::Length(_), Some(length)) = (framing, said.length)
+    if let (Framing::Length(_), Some(_)) = (framing, said.length)
         && status != StatusCode::NO_CONTENT
     {
         // The client may want to know it, of HEAD too.
-        headers.insert(CONTENT_LENGTH, length.into());
+        let length = HeaderValue::from_maybe_shared(input.slice_ref(said.length_text));
+        headers.insert(CONTENT_LENGTH, length.map_err(|_| BadHead::ContentLength)?);
     }
     let reuse = if !is_1_1 || said.closes || framing == Framing::UntilClose {
         Reuse::No
@@ -119,17 +121,19 @@ pub fn parse(input: &Bytes, method: &Method) -> Result<Parsed, BadHead> {
 
 /// What the fields say of the connection and of the body's framing.
 #[derive(Debug, Default)]
-struct Said {
+struct Said<'a> {
     length: Option<u64>,
+    /// As it was written.
+    length_text: &'a [u8],
     chunked: bool,
     closes: bool,
     timeout: Option<Duration>,
     nominated: Vec<HeaderName>,
 }
 
-impl Said {
+impl<'a> Said<'a> {
     /// `true`: it is not for the client.
-    fn takes(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, BadHead> {
+    fn takes(&mut self, name: &HeaderName, value: &'a [u8]) -> Result<bool, BadHead> {
         match *name {
             CONTENT_LENGTH => {
                 let length = plain_number(value).ok_or(BadHead::ContentLength)?;
@@ -137,6 +141,7 @@ impl Said {
                 if self.length.replace(length).is_some_and(|other| other != length) {
                     return Err(BadHead::ContentLength);
                 }
+                self.length_text = value;
             }
             TRANSFER_ENCODING => {
                 if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
