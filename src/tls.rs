@@ -320,3 +320,56 @@ pub async fn connected() -> (TlsStream, tokio_rustls::server::TlsStream<TcpStrea
     );
     (near.unwrap(), far.unwrap())
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::version::{TLS12, TLS13};
+    use rustls::{ServerConfig, SupportedProtocolVersion};
+    use tokio::io::duplex;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// Shake hands by the system's authorities, among which is `certificate`, with who shows it and has `key`.
+    async fn shake_hands(
+        certificate: &CertificateDer<'static>,
+        key: &rcgen::KeyPair,
+        version: &'static SupportedProtocolVersion,
+    ) -> io::Result<()> {
+        let provider = Arc::new(default_provider());
+        let key = key.serialize_der().try_into().unwrap();
+        let key = provider.key_provider.load_private_key(key).unwrap();
+        let shown = CertifiedKey::new(vec![certificate.clone()], key);
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
+        let roots = [certificate.clone()];
+        let read = Verifier::new_with_extra_roots(roots, Arc::clone(&provider)).unwrap();
+        let verifier = SystemAuthorities { provider, read: OnceLock::from(Ok(read)) };
+        let mut client = client_config(&Trust::System).unwrap();
+        client.dangerous().set_certificate_verifier(Arc::new(verifier));
+        let (near, far) = duplex(64 * 1024);
+
+        let connector = TlsConnector::from(Arc::new(client));
+        let name = ServerName::try_from("localhost").unwrap();
+        let (near, _) = tokio::join!(
+            connector.connect(name, near),
+            TlsAcceptor::from(Arc::new(server)).accept(far),
+        );
+        near.map(drop)
+    }
+
+    #[tokio::test]
+    async fn who_shows_the_certificate_of_another_is_not_believed() {
+        let keys = [(); 2].map(|()| rcgen::KeyPair::generate().unwrap());
+        let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = params.self_signed(&keys[0]).unwrap();
+        for version in [&TLS12, &TLS13] {
+            shake_hands(certificate.der(), &keys[0], version).await.unwrap();
+            let refused = shake_hands(certificate.der(), &keys[1], version).await.unwrap_err();
+            assert!(refused.to_string().contains("BadSignature"), "{refused}");
+        }
+    }
+}
