@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 use std::net::Ipv6Addr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -42,13 +42,13 @@ pub enum Trust {
 
 /// Client settings that trust `trust`.
 pub fn client_config(trust: &Trust) -> Result<ClientConfig, TlsFault> {
-    let provider = Arc::new(default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()?;
     let builder = match trust {
         Trust::System => {
-            let verifier = SystemAuthorities { provider, read: OnceLock::new() };
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::<SystemAuthorities>::clone(&SYSTEM))
         }
         Trust::Authority(certificate) => {
             let mut roots = RootCertStore::empty();
@@ -59,8 +59,17 @@ pub fn client_config(trust: &Trust) -> Result<ClientConfig, TlsFault> {
     Ok(builder.with_no_client_auth())
 }
 
-/// What the operating system believes: a few hundred certificates, which are read when the first one is to be judged by
-/// them. Nobody waits for that at start, and who never needs them may have none.
+/// Read the system's authorities now, to know that there are any. Else they are read when they are first needed.
+pub fn read_system_authorities() -> Result<(), NoAuthorities> {
+    SYSTEM.read().map(drop)
+}
+
+/// Read once for the process: what they are does not depend on who asks.
+static SYSTEM: LazyLock<Arc<SystemAuthorities>> = LazyLock::new(|| {
+    Arc::new(SystemAuthorities { provider: default_provider().into(), read: OnceLock::new() })
+});
+
+/// What the operating system believes: a few hundred certificates. Who never needs them may have none.
 #[derive(Debug)]
 struct SystemAuthorities {
     provider: Arc<CryptoProvider>,
@@ -72,13 +81,18 @@ struct SystemAuthorities {
 #[error(
     "the system's authorities can't be read, install ca-certificates or set SSL_CERT_FILE or SSL_CERT_DIR: {0}"
 )]
-struct NoAuthorities(rustls::Error);
+pub struct NoAuthorities(rustls::Error);
+
+impl From<NoAuthorities> for rustls::Error {
+    fn from(fault: NoAuthorities) -> Self {
+        Self::Other(OtherError(Arc::new(fault)))
+    }
+}
 
 impl SystemAuthorities {
-    fn verifier(&self) -> Result<&Verifier, rustls::Error> {
+    fn read(&self) -> Result<&Verifier, NoAuthorities> {
         let read = || Verifier::new(Arc::clone(&self.provider)).map_err(NoAuthorities);
-        let read = self.read.get_or_init(read).as_ref();
-        read.map_err(|fault| rustls::Error::Other(OtherError(Arc::new(fault.clone()))))
+        self.read.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 }
 
@@ -91,7 +105,7 @@ impl ServerCertVerifier for SystemAuthorities {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verifier = self.verifier()?;
+        let verifier = self.read()?;
         verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
@@ -101,7 +115,7 @@ impl ServerCertVerifier for SystemAuthorities {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier()?.verify_tls12_signature(message, cert, dss)
+        self.read()?.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -110,7 +124,7 @@ impl ServerCertVerifier for SystemAuthorities {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier()?.verify_tls13_signature(message, cert, dss)
+        self.read()?.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -46,7 +46,10 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     let ring = Arc::new(KeyRing::new(current, previous, &config.issuer)?);
     let store = store::open(&config.state, clock.clone(), surroundings.chance).await?;
     let revocations = Arc::new(Revocations::new(clock.clone()));
-    // Once: the certificates of the system are a few hundred to read.
+    if config.idp.issuer.starts_with("https:") {
+        // Who can't sign people in must not take the place of a replica that can.
+        tls::read_system_authorities().map_err(NoConnection::from)?;
+    }
     let system = tls::client_config(&Trust::System).map_err(NoConnection::from)?;
     let idp = Arc::new(Idp::new(
         IdpSettings { kept_claims: kept_claims(&config.resources), ..config.idp.clone() },

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::oauth::public_url::is_loopback;
 use crate::telemetry::causes;
-use crate::tls::{ClientConfig, TlsFault};
+use crate::tls::{ClientConfig, NoAuthorities, TlsFault};
 
 /// The connection pool to the IdP.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub enum Unreachable {
 
 #[derive(Debug, thiserror::Error)]
 pub enum NoConnection {
+    #[error(transparent)]
+    Authorities(#[from] NoAuthorities),
     #[error(transparent)]
     Tls(#[from] TlsFault),
     #[error("no HTTP client: {0}")]

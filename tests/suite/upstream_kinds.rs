@@ -158,6 +158,16 @@ async fn who_is_not_known_to_be_the_server_is_told_nothing() {
     }
 }
 
+/// A process that can't sign people in must not take the place of one that can.
+#[test]
+fn without_authorities_there_is_no_start_where_the_idp_is_reached_over_tls() {
+    let wrapper = ["env", "-u", "SSL_CERT_DIR", "SSL_CERT_FILE=/dev/null"];
+
+    let log = Program::refused("https://idp.example", &wrapper);
+
+    assert!(log.contains("can't start") && log.contains("set SSL_CERT_FILE"), "{log}");
+}
+
 /// Those that the system names are believed where the operator names none. Only who calls somebody over TLS misses them.
 #[tokio::test]
 async fn the_systems_authorities_are_believed() {

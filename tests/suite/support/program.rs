@@ -56,27 +56,20 @@ impl Program {
         let idp = FakeIdp::start(Clock::System).await;
         idp.publish_keys(200, set_of(&[&IDP_KEY]));
         let folder = tempfile::tempdir().unwrap();
-        let (key, file) = (folder.path().join("key"), folder.path().join("config.yaml"));
-        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"of no deployment");
-        fs::write(&key, STANDARD.encode(hash)).unwrap();
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-        let config = format!(
-            "resources: [{{ url: \"{RESOURCE}\", upstream: \"{url}\", access: any }}]\n\
-             idp: {{ issuer: \"{}\", client_id: x }}\n\
-             tokens: {{ issued_by: idp }}\n\
-             sealing_keys: [{{ file: {} }}]\n\
-             health: {{ listen: 127.0.0.1:0 }}\nworkers: 1\n{yaml}",
-            idp.issuer(),
-            key.display(),
-        );
-        fs::write(&file, config).unwrap();
-        let mut words = wrapper.to_vec();
-        words.push(env!("CARGO_BIN_EXE_mcp-doorman"));
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).args(["serve", "--config"]).arg(file);
+        let mut command = serve(&folder, idp.issuer(), url, yaml, wrapper);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let log = child.stdout.take();
         Self { child, log, lines: Arc::default(), idp, upstream, _folder: folder }
+    }
+
+    /// What it says before it ends because it can't start, where its IdP is `issuer`.
+    pub fn refused(issuer: &str, wrapper: &[&str]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let wrapper = [&["timeout", "20"], wrapper].concat();
+        let upstream = "http://127.0.0.1:9/mcp";
+        let output = serve(&folder, issuer, upstream, LOCAL, &wrapper).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// The same, once it has its IdP's keys. Its log is read.
@@ -187,4 +180,26 @@ impl Drop for Program {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// `serve` with its config in `folder`.
+fn serve(folder: &TempDir, issuer: &str, url: &str, yaml: &str, wrapper: &[&str]) -> Command {
+    let (key, file) = (folder.path().join("key"), folder.path().join("config.yaml"));
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"of no deployment");
+    fs::write(&key, STANDARD.encode(hash)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let config = format!(
+        "resources: [{{ url: \"{RESOURCE}\", upstream: \"{url}\", access: any }}]\n\
+             idp: {{ issuer: \"{issuer}\", client_id: x }}\n\
+             tokens: {{ issued_by: idp }}\n\
+             sealing_keys: [{{ file: {} }}]\n\
+             health: {{ listen: 127.0.0.1:0 }}\nworkers: 1\n{yaml}",
+        key.display(),
+    );
+    fs::write(&file, config).unwrap();
+    let mut words = wrapper.to_vec();
+    words.push(env!("CARGO_BIN_EXE_mcp-doorman"));
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).args(["serve", "--config"]).arg(file);
+    command
 }
