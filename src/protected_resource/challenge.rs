@@ -37,6 +37,14 @@ impl Challenges {
         challenged(StatusCode::UNAUTHORIZED, UNAUTHORIZED, text, &self.no_credentials)
     }
 
+    /// Put the challenge into an answer of the upstream's that is 401. It must have one (RFC 9110 §15.5.2), and a server
+    /// behind us knows none that leads anywhere.
+    pub fn complete<B>(&self, answer: &mut http::Response<B>) {
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, self.no_credentials.clone());
+        }
+    }
+
     /// R2. The same bytes whatever was wrong: a reason would help only a forger.
     pub fn invalid_token(&self) -> Response {
         let text = "the access token is not valid here or no longer";

@@ -30,7 +30,7 @@ pub enum NotReady {
 #[derive(Debug)]
 pub struct ProtectedResource {
     pub resource: Arc<Resource>,
-    challenges: Challenges,
+    pub challenges: Challenges,
     connect_page: Bytes,
     pub origins: Origins,
 }

@@ -43,6 +43,10 @@ pub async fn forward(
             .map(|at| Endpoint::new(sessions, holder, &resource, at.concat(), arrival)),
         _ => None,
     };
+    if endpoint.is_some() {
+        // What it says of sessions is read here.
+        request.headers_mut().insert(ACCEPT_ENCODING, IDENTITY);
+    }
     let asked = Asked::by(request, target.is_some());
     let awaited = upstream.streams.await_answer(admitted.token(), request);
     let answer = tokio::select! {
@@ -54,6 +58,9 @@ pub async fn forward(
         Ok(answer) => {
             upstream.odd_answers.note(&asked, &answer, &resource, arrival);
             let (mut head, body) = answer.into_parts();
+            if endpoint.is_some() && streams::is_encoded_event_stream(&head.headers) {
+                return failed(&UpstreamFault::EncodedStream, &resource, arrival);
+            }
             if let Err(fault) = redirects::make_public(head.status, &mut head.headers, &resource) {
                 return failed(&fault.into(), &resource, arrival);
             }
@@ -124,7 +131,7 @@ fn encoded(resource: &Resource, arrival: Arrival) -> Response {
     let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     let mut response = answer::json_rpc_error(status, INVALID_REQUEST, text);
     // RFC 9110 §12.5.3: says which codings would have been taken.
-    response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    response.headers_mut().insert(ACCEPT_ENCODING, IDENTITY);
     response.map(Into::into)
 }
 
@@ -169,7 +176,10 @@ fn failed(fault: &UpstreamFault, resource: &Resource, arrival: Arrival) -> Respo
         UpstreamFault::Full => {
             (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "the MCP server takes no more calls now")
         }
-        UpstreamFault::Garbled(_) | UpstreamFault::NoAnswer(_) | UpstreamFault::Session(_) => {
+        UpstreamFault::Garbled(_)
+        | UpstreamFault::NoAnswer(_)
+        | UpstreamFault::Session(_)
+        | UpstreamFault::EncodedStream => {
             (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "the MCP server gave no whole answer")
         }
         UpstreamFault::Redirect(_) => {
@@ -226,10 +236,12 @@ const fn whose(fault: &UpstreamFault) -> &'static str {
         | UpstreamFault::Garbled(_)
         | UpstreamFault::NoAnswer(_)
         | UpstreamFault::Session(_)
-        | UpstreamFault::Redirect(_) => "upstream",
+        | UpstreamFault::Redirect(_)
+        | UpstreamFault::EncodedStream => "upstream",
     }
 }
 
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 /// Seconds.
 const SOON: HeaderValue = HeaderValue::from_static("5");
 

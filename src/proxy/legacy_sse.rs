@@ -199,9 +199,10 @@ impl HttpBody for EndpointStream {
     }
 }
 
-/// How both SDKs spell it: a name that is anything else to the upstream can't be told from any parameter.
+/// How both SDKs spell it, in any case, because some servers read it so: a name that is anything else to the upstream
+/// can't be told from any parameter.
 fn names_a_session(name: &str) -> bool {
-    matches!(name, "sessionId" | "session_id")
+    ["sessionId", "session_id"].iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 fn path(resource: &Resource) -> &str {

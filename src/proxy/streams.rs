@@ -233,10 +233,16 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 
 /// One into which something can be put: its length is not told, and its bytes are the events.
 pub(super) fn is_open_event_stream(headers: &HeaderMap) -> bool {
+    is_event_stream(headers) && !headers.contains_key(CONTENT_LENGTH) && !is_encoded(headers)
+}
+
+pub(super) fn is_encoded_event_stream(headers: &HeaderMap) -> bool {
+    is_event_stream(headers) && is_encoded(headers)
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
     let is_plain = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
-    is_event_stream(headers)
-        && !headers.contains_key(CONTENT_LENGTH)
-        && headers.get_all(CONTENT_ENCODING).iter().all(is_plain)
+    !headers.get_all(CONTENT_ENCODING).iter().all(is_plain)
 }
 
 /// Seconds over which listening streams end when we stop, and by how much sooner than all else.

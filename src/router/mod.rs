@@ -111,7 +111,10 @@ impl Front {
             Ok(_) if !METHODS.contains(request.method()) => no_such_method().map(Into::into),
             Ok(admitted) => {
                 let (names, sessions) = (&routes.identity_headers, &routes.sessions);
-                proxy::forward(admitted, request, upstream, names, sessions, arrival).await
+                let mut answer =
+                    proxy::forward(admitted, request, upstream, names, sessions, arrival).await;
+                protected.challenges.complete(&mut answer);
+                answer
             }
             Err(refused)
                 if is_failure(&refused) && request.headers().contains_key(AUTHORIZATION) =>

@@ -5,6 +5,7 @@ pub mod body;
 pub mod caller;
 pub mod feed;
 pub mod form;
+pub mod keepalive;
 pub mod lines;
 pub mod names;
 pub mod number;

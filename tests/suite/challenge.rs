@@ -2,8 +2,8 @@
 
 use http::Method;
 
-use crate::support::doorman::{Doorman, HOUR, MINUTE, RESOURCE, mcp_request};
-use crate::support::exchange::Request;
+use crate::support::doorman::{Doorman, HOUR, MINUTE, RESOURCE, code_form, mcp_request};
+use crate::support::exchange::{Door, Request};
 use crate::support::fake_mcp_server::FakeMcpServer;
 
 const METADATA: &str = "https://tools.example.com/.well-known/oauth-protected-resource/mcp";
@@ -215,6 +215,74 @@ async fn each_resource_names_its_own_metadata() {
         second.parameter("resource_metadata"),
         Some("https://tools.example.com/.well-known/oauth-protected-resource/other/mcp")
     );
+}
+
+/// RFC 9728 §3.3: what is asked for at one host name is never another's.
+#[tokio::test]
+async fn resources_at_two_host_names_are_two() {
+    const THERE: &str = "https://other.example.org/mcp";
+    let other = FakeMcpServer::start().await;
+    let doorman =
+        Doorman::in_front_of(FakeMcpServer::start().await).and_at(THERE, &other).start().await;
+    let (client, browser) = (doorman.register().await, doorman.browser());
+    let authorization = doorman.authorization(&client).with("resource", THERE);
+    let code = doorman.complete(&browser, &authorization).await;
+    let foreign = doorman.token(&code_form(&client, &code, THERE)).await.tokens().access;
+    let own = doorman.log_in().await.tokens.access;
+    let there = Door::to(doorman.door().address, "other.example.org");
+
+    let challenge = there.send(mcp_request("/mcp")).await.challenge();
+    let crossed =
+        [there.send(mcp_request("/mcp").bearer(&own)).await, doorman.call(&foreign).await];
+    let metadata = "https://other.example.org/.well-known/oauth-protected-resource/mcp";
+    let path = "/.well-known/oauth-protected-resource/mcp";
+    let documents = [there.send(Request::get(path)).await, doorman.get(path).await];
+
+    assert_eq!(challenge.parameter("resource_metadata"), Some(metadata));
+    assert_eq!(documents.map(|document| document.json()["resource"].clone()), [THERE, RESOURCE]);
+    for refused in crossed {
+        assert_eq!(
+            refused.assert_status(401).challenge().parameter("error"),
+            Some("invalid_token")
+        );
+    }
+    doorman.upstream().assert_untouched();
+    other.assert_untouched();
+    there.send(mcp_request("/mcp").bearer(&foreign)).await.assert_status(200);
+    other.only_request();
+    doorman.upstream().assert_untouched();
+}
+
+/// Threat F13 of the design: a server behind us knows no authorization server that leads anywhere, and may not open
+/// our origin to others.
+#[tokio::test]
+async fn the_servers_own_challenge_and_cors_are_not_passed_on() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    let headers = [
+        ("www-authenticate", "Bearer resource_metadata=\"https://evil.example/x\""),
+        ("access-control-allow-origin", "*"),
+        ("access-control-allow-credentials", "true"),
+        ("access-control-expose-headers", "x-secret"),
+        ("content-type", "text/plain"),
+    ];
+    for (status, expected) in [(200, None), (401, Some(METADATA)), (403, None)] {
+        doorman.upstream().answers(status, &headers, "x");
+
+        let answer = doorman.call(&token).await;
+
+        answer.assert_status(status);
+        let opened = answer.headers.keys().any(|name| name.as_str().starts_with("access-control-"));
+        assert!(!opened, "\n{answer}");
+        match expected {
+            Some(_) => {
+                let challenge = answer.challenge();
+                assert_eq!(challenge.parameter("resource_metadata"), expected);
+                assert_eq!(challenge.parameter("error"), None);
+            }
+            None => assert!(!answer.headers.contains_key("www-authenticate"), "\n{answer}"),
+        }
+    }
 }
 
 /// Everything public comes from the config: a client must not be sent to an attacker's metadata.

@@ -18,6 +18,7 @@ use http::uri::{PathAndQuery, Uri};
 use http::{Method, Response};
 use http_body::Body as _;
 use rustix::io::Errno;
+use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
@@ -28,6 +29,7 @@ use crate::proxy::odd_answers::OddAnswers;
 use crate::proxy::redirects::LeadsAway;
 use crate::proxy::sessions::NotGivenOut;
 use crate::proxy::streams::WorkerStreams;
+use crate::wire::keepalive::notice_vanishing;
 use crate::wire::request_body::RequestBody;
 use crate::wire::{Request, UpstreamKind, UpstreamProtocol};
 
@@ -110,6 +112,9 @@ pub enum UpstreamFault {
     Session(#[from] NotGivenOut),
     #[error("no answer that can be passed on: {0}")]
     Redirect(#[from] LeadsAway),
+    /// What it says of sessions can't be read.
+    #[error("its stream of events has a Content-Encoding, though only identity was accepted")]
+    EncodedStream,
 }
 
 impl UpstreamFault {
@@ -333,6 +338,7 @@ async fn connect_tcp(authority: &str) -> io::Result<TcpStream> {
         match TcpStream::connect(address).await {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
+                notice_vanishing(&SockRef::from(&stream))?;
                 return Ok(stream);
             }
             // The first address is the best, and its fault says most: behind 127.0.0.1 `localhost` may be a ::1 that
@@ -361,6 +367,7 @@ mod tests {
     use crate::policy::Access;
     use crate::proxy::streams::{StreamSettings, Streams};
     use crate::wire::UpstreamUrl;
+    use crate::wire::keepalive::assert_vanishing_is_noticed;
 
     fn sent(public: &str, upstream: &str, judged: &str) -> Option<String> {
         let resource = Resource::new(
@@ -387,6 +394,16 @@ mod tests {
         }
         let late = io::Error::from(io::ErrorKind::TimedOut);
         assert!(matches!(UpstreamFault::of_connect(late), UpstreamFault::Connect(_)));
+    }
+
+    /// Fault 16 of the design: a stream has no deadline.
+    #[tokio::test]
+    async fn a_server_that_vanished_is_noticed_within_a_minute() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+
+        let stream = connect_tcp(&listener.local_addr().unwrap().to_string()).await.unwrap();
+
+        assert_vanishing_is_noticed(&SockRef::from(&stream));
     }
 
     /// Fault 45 of the design.
