@@ -8,18 +8,18 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::distribution;
 use crate::program::Program;
 use crate::support::access_token::{IDP_KEY, of, set_of};
 use crate::support::fake_idp::FakeIdp;
 use crate::wire::{self, Wire};
+use crate::{distribution, sized};
 
 #[tokio::test]
 async fn with_tokens_of_ours_all_are_back_within_seconds() {
     let idp = FakeIdp::start(Clock::System).await;
     let program = Program::start(&idp, upstream(), "").await;
     let mut tokens = Vec::new();
-    for _ in 0..CLIENTS / 10 {
+    for _ in 0..crowd() / 10 {
         tokens.push(program.token().await);
     }
 
@@ -37,7 +37,7 @@ async fn with_tokens_of_the_idp_all_are_back_within_seconds() {
         let of_person = of(&idp, "somebody", now).claim("jti", number.to_string());
         of_person.signed_by(&IDP_KEY)
     };
-    let tokens: Vec<String> = (0..CLIENTS).map(token).collect();
+    let tokens: Vec<String> = (0..crowd()).map(token).collect();
 
     come_back(program, &idp, &tokens).await;
 }
@@ -45,7 +45,7 @@ async fn with_tokens_of_the_idp_all_are_back_within_seconds() {
 /// All clients, after a restart.
 async fn come_back(mut program: Program, idp: &FakeIdp, tokens: &[String]) {
     let mut connected = JoinSet::new();
-    for number in 0..CLIENTS {
+    for number in 0..crowd() {
         let (token, mut client) = (tokens[number % tokens.len()].clone(), program.connect().await);
         connected.spawn(async move {
             client.send(wire::call(&token, number, "{}")).await;
@@ -68,12 +68,13 @@ async fn come_back(mut program: Program, idp: &FakeIdp, tokens: &[String]) {
     let (times, put_off): (Vec<Duration>, Vec<usize>) = coming.join_all().await.into_iter().unzip();
 
     let after = (fetches(idp), idp.asked("/authorize").len(), idp.asked("/token").len());
-    assert_eq!(times.len(), CLIENTS);
+    assert_eq!(times.len(), crowd());
     assert!(after.0 - before.0 <= 1, "the keys were fetched {} times", after.0 - before.0);
     assert_eq!((after.1, after.2), (before.1, before.2), "somebody had to log in");
     program.assert_well();
     eprintln!(
-        "{CLIENTS} back, {} after the restart, {} times put off; keys fetched {} times",
+        "{} back, {} after the restart, {} times put off; keys fetched {} times",
+        times.len(),
         distribution(times),
         put_off.iter().sum::<usize>(),
         after.0 - before.0,
@@ -135,5 +136,9 @@ async fn answer(stream: TcpStream) {
     }
 }
 
-const CLIENTS: usize = 2000;
+/// Two files each are as many as a process may have.
+fn crowd() -> usize {
+    sized(2000, 9000)
+}
+
 const PATIENCE: Duration = Duration::from_secs(60);
