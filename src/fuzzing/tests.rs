@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 21] = [
+const TARGETS: [(&str, Target); 22] = [
     ("answer_head", super::answer_head),
     ("authorization", super::authorization),
     ("basic_credentials", super::basic_credentials),
@@ -22,6 +22,7 @@ const TARGETS: [(&str, Target); 21] = [
     ("idp_answers", super::idp_answers),
     ("jwks", super::jwks),
     ("jwt", super::jwt),
+    ("location", super::location),
     ("redirect_uri", super::redirect_uri),
     ("registration", super::registration),
     ("request_head", super::request_head),
@@ -149,6 +150,11 @@ fn jwks() {
 #[test]
 fn jwt() {
     replay("jwt");
+}
+
+#[test]
+fn location() {
+    replay("location");
 }
 
 #[test]

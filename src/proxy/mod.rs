@@ -29,6 +29,7 @@ pub mod fed {
     pub use super::event_ends::{COMMENT, EventEnds};
     pub use super::first_event::{FirstEvent, Looked, NoUrl};
     pub use super::headers::without_own_cookies;
+    pub use super::redirects::make_public;
     pub use super::upstream::fed::{Framing, answer_head, chunked};
 }
 

@@ -297,6 +297,23 @@ async fn a_socket_that_is_not_there_is_waited_for() {
     doorman.call(&token).await.assert_status(200);
 }
 
+/// Fault 13 of the design: to take every replica away would not bring the server back.
+#[tokio::test]
+async fn who_was_ready_stays_so_when_the_server_goes() {
+    let folder = tempdir().unwrap();
+    let socket = folder.path().join("server.sock");
+    let server = FakeMcpServer::start().await;
+    server.also_at(&socket);
+    let doorman = reaching_socket(server, &socket).start().await;
+    doorman.until_ready().await;
+    let token = doorman.log_in().await.tokens.access;
+
+    fs::remove_file(&socket).unwrap();
+
+    doorman.call(&token).await.assert_json_rpc_error(502);
+    doorman.health().send(Request::get("/readyz")).await.assert_status(200);
+}
+
 /// What the server wants of us is not for callers to say, in whichever spelling, and nobody is told of it.
 #[tokio::test]
 async fn a_header_that_the_server_wants_is_ours() {
