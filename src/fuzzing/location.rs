@@ -5,10 +5,8 @@ use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use url::Url;
 
-use crate::oauth::{PublicUrl, Scopes};
-use crate::policy::{Access, Resource};
+use crate::policy::Resource;
 use crate::proxy::fed::make_public;
-use crate::wire::UpstreamUrl;
 
 pub fn location(data: &[u8]) {
     let Ok(location) = HeaderValue::from_bytes(data) else { return };
@@ -17,14 +15,7 @@ pub fn location(data: &[u8]) {
         ("https://a.example", "http://127.0.0.1:3000/mcp"),
         ("https://a.example/mcp/", "http://127.0.0.1:3000"),
     ] {
-        let resource = Resource::new(
-            PublicUrl::parse(public).unwrap(),
-            None,
-            UpstreamUrl::parse(upstream).unwrap(),
-            Access::Anyone,
-            Vec::new(),
-            Scopes::default(),
-        );
+        let resource = Resource::between(public, upstream);
         let asked = Url::parse(public).unwrap();
         for status in [StatusCode::TEMPORARY_REDIRECT, StatusCode::CREATED] {
             let mut headers = HeaderMap::from_iter([(LOCATION, location.clone())]);

@@ -33,6 +33,20 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// For tests: anyone's, between these two.
+    #[cfg(any(test, fuzzing))]
+    #[expect(clippy::unwrap_used, reason = "a test says what is good")]
+    pub fn between(public: &str, upstream: &str) -> Self {
+        Self::new(
+            PublicUrl::parse(public).unwrap(),
+            None,
+            UpstreamUrl::parse(upstream).unwrap(),
+            Access::Anyone,
+            Vec::new(),
+            Scopes::default(),
+        )
+    }
+
     pub fn new(
         url: PublicUrl,
         name: Option<String>,

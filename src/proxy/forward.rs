@@ -27,7 +27,7 @@ pub async fn forward(
 ) -> Response {
     let resource = Arc::clone(admitted.resource());
     // The log tells when this begins and ends, not of each request.
-    if let Err(why) = upstream.has_room_for(request) {
+    if let Err(why) = upstream.check_room_for(request) {
         return unavailable(why);
     }
     if is_encoded(request.headers()) {

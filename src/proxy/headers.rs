@@ -189,19 +189,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::oauth::{PublicUrl, Scopes};
-    use crate::policy::Access;
-    use crate::wire::UpstreamUrl;
 
     fn resource() -> Resource {
-        Resource::new(
-            PublicUrl::parse("https://tools.example.com/mcp").unwrap(),
-            None,
-            UpstreamUrl::parse("http://server:3000/mcp").unwrap(),
-            Access::Anyone,
-            Vec::new(),
-            Scopes::default(),
-        )
+        Resource::between("https://tools.example.com/mcp", "http://server:3000/mcp")
     }
 
     fn names(user: &'static str) -> IdentityHeaders {

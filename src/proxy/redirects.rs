@@ -82,22 +82,8 @@ const LONGEST_SHOWN: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::{PublicUrl, Scopes};
-    use crate::policy::Access;
-    use crate::wire::UpstreamUrl;
 
     const REDIRECT: StatusCode = StatusCode::TEMPORARY_REDIRECT;
-
-    fn resource(public: &str, upstream: &str) -> Resource {
-        Resource::new(
-            PublicUrl::parse(public).unwrap(),
-            None,
-            UpstreamUrl::parse(upstream).unwrap(),
-            Access::Anyone,
-            Vec::new(),
-            Scopes::default(),
-        )
-    }
 
     fn told(location: &[u8], resource: &Resource) -> Option<String> {
         let location = HeaderValue::from_bytes(location).unwrap();
@@ -109,7 +95,8 @@ mod tests {
     /// Starlette and others send to the path with a slash, by the name that they are asked by.
     #[test]
     fn links_of_the_upstream_get_their_public_names() {
-        let resource = resource("https://tools.example/team/mcp", "http://127.0.0.1:3000/mcp");
+        let resource =
+            Resource::between("https://tools.example/team/mcp", "http://127.0.0.1:3000/mcp");
         for (location, expected) in [
             ("http://127.0.0.1:3000/mcp/", "https://tools.example/team/mcp/"),
             // It may believe to be asked over TLS, as X-Forwarded-Proto says.
@@ -133,7 +120,7 @@ mod tests {
 
     #[test]
     fn at_the_root_too() {
-        let resource = resource("https://tools.example/", "http://mcp");
+        let resource = Resource::between("https://tools.example/", "http://mcp");
         for (location, expected) in [
             ("http://mcp/x", "https://tools.example/x"),
             ("https://mcp:443/x", "https://tools.example/x"),
@@ -151,7 +138,8 @@ mod tests {
     /// Threat F13.
     #[test]
     fn nothing_leads_out_of_the_resource() {
-        let resource = resource("https://tools.example/team/mcp", "http://127.0.0.1:3000/mcp");
+        let resource =
+            Resource::between("https://tools.example/team/mcp", "http://127.0.0.1:3000/mcp");
         for location in [
             &b"https://evil.example/mcp"[..],
             b"//evil.example/mcp",
@@ -179,7 +167,7 @@ mod tests {
     /// The call was done, and what it says beside is of use.
     #[test]
     fn an_answer_that_is_no_redirect_loses_only_its_location() {
-        let resource = resource("https://tools.example/mcp", "http://127.0.0.1:3000/mcp");
+        let resource = Resource::between("https://tools.example/mcp", "http://127.0.0.1:3000/mcp");
         let location = HeaderValue::from_static("http://127.0.0.1:3000/other");
         let mut headers = HeaderMap::from_iter([(LOCATION, location)]);
 
@@ -190,7 +178,7 @@ mod tests {
 
     #[test]
     fn two_are_one_too_many() {
-        let resource = resource("https://tools.example/mcp", "http://127.0.0.1:3000/mcp");
+        let resource = Resource::between("https://tools.example/mcp", "http://127.0.0.1:3000/mcp");
         let mut headers = HeaderMap::new();
         headers.append(LOCATION, HeaderValue::from_static("/mcp/a?secret=1"));
         headers.append(LOCATION, HeaderValue::from_static("/mcp/b"));

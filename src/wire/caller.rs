@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use ipnet::IpNet;
 
+use crate::wire::names::X_FORWARDED_FOR;
+
 /// Where a request comes from, as far as that can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
@@ -37,7 +39,7 @@ impl TrustedProxies {
         if !self.trusts(peer) {
             return Caller::Address(peer);
         }
-        for line in headers.get_all("x-forwarded-for").iter().rev() {
+        for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
             for entry in line.to_str().unwrap_or("?").rsplit(',') {
                 match address(entry.trim()) {
                     Some(address) if self.trusts(address) => {}
@@ -90,7 +92,7 @@ mod tests {
         let ranges = trusted.iter().map(|range| range.parse().unwrap()).collect();
         let mut headers = HeaderMap::new();
         for line in forwarded {
-            headers.append("x-forwarded-for", HeaderValue::from_str(line).unwrap());
+            headers.append(X_FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
         }
         TrustedProxies::new(ranges).caller(peer.parse().unwrap(), &headers)
     }

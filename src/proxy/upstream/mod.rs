@@ -155,7 +155,7 @@ impl Upstream {
     }
 
     /// Whether there are time and memory for `request`. Errors: what to tell its client.
-    pub fn has_room_for(&self, request: &Request) -> Result<(), &'static str> {
+    pub fn check_room_for(&self, request: &Request) -> Result<(), &'static str> {
         if self.lateness.is_too_late() {
             return Err("there is too much to do now");
         }
@@ -363,21 +363,11 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::grants::Revocations;
-    use crate::oauth::{PublicUrl, Scopes};
-    use crate::policy::Access;
     use crate::proxy::streams::{StreamSettings, Streams};
-    use crate::wire::UpstreamUrl;
     use crate::wire::keepalive::assert_vanishing_is_noticed;
 
     fn sent(public: &str, upstream: &str, judged: &str) -> Option<String> {
-        let resource = Resource::new(
-            PublicUrl::parse(public).unwrap(),
-            None,
-            UpstreamUrl::parse(upstream).unwrap(),
-            Access::Anyone,
-            Vec::new(),
-            Scopes::default(),
-        );
+        let resource = Resource::between(public, upstream);
         target(&judged.parse().unwrap(), &resource).map(|parts| parts.concat())
     }
 
@@ -416,9 +406,12 @@ mod tests {
         let streams = Arc::new(Streams::new(settings, revocations, clock));
         let upstream = Upstream::new(Arc::default(), streams.of_worker(), 0);
 
-        assert_eq!(upstream.has_room_for(&Request::default()), Ok(()));
+        assert_eq!(upstream.check_room_for(&Request::default()), Ok(()));
         advance(Duration::from_secs(3)).await;
-        assert_eq!(upstream.has_room_for(&Request::default()), Err("there is too much to do now"));
+        assert_eq!(
+            upstream.check_room_for(&Request::default()),
+            Err("there is too much to do now")
+        );
     }
 
     #[test]

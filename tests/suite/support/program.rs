@@ -190,10 +190,10 @@ fn serve(folder: &TempDir, issuer: &str, url: &str, yaml: &str, wrapper: &[&str]
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let config = format!(
         "resources: [{{ url: \"{RESOURCE}\", upstream: \"{url}\", access: any }}]\n\
-             idp: {{ issuer: \"{issuer}\", client_id: x }}\n\
-             tokens: {{ issued_by: idp }}\n\
-             sealing_keys: [{{ file: {} }}]\n\
-             health: {{ listen: 127.0.0.1:0 }}\nworkers: 1\n{yaml}",
+         idp: {{ issuer: \"{issuer}\", client_id: x }}\n\
+         tokens: {{ issued_by: idp }}\n\
+         sealing_keys: [{{ file: {} }}]\n\
+         health: {{ listen: 127.0.0.1:0 }}\nworkers: 1\n{yaml}",
         key.display(),
     );
     fs::write(&file, config).unwrap();

@@ -103,12 +103,13 @@ pub fn parse(input: &Bytes, method: &Method) -> Result<Parsed, BadHead> {
         headers.remove(name);
     }
     let is_1_1 = head.version == Some(1);
-    let framing = framing(status, method, is_1_1, said.length, said.chunked)?;
-    if let (Framing::Length(_), Some(_)) = (framing, said.length)
+    let framing =
+        framing(status, method, is_1_1, said.length.map(|(length, _)| length), said.chunked)?;
+    if let (Framing::Length(_), Some((_, text))) = (framing, said.length)
         && status != StatusCode::NO_CONTENT
     {
         // The client may want to know it, of HEAD too.
-        let length = HeaderValue::from_maybe_shared(input.slice_ref(said.length_text));
+        let length = HeaderValue::from_maybe_shared(input.slice_ref(text));
         headers.insert(CONTENT_LENGTH, length.map_err(|_| BadHead::ContentLength)?);
     }
     let reuse = if !is_1_1 || said.closes || framing == Framing::UntilClose {
@@ -122,9 +123,8 @@ pub fn parse(input: &Bytes, method: &Method) -> Result<Parsed, BadHead> {
 /// What the fields say of the connection and of the body's framing.
 #[derive(Debug, Default)]
 struct Said<'a> {
-    length: Option<u64>,
-    /// As it was written.
-    length_text: &'a [u8],
+    /// And as it was written.
+    length: Option<(u64, &'a [u8])>,
     chunked: bool,
     closes: bool,
     timeout: Option<Duration>,
@@ -138,10 +138,10 @@ impl<'a> Said<'a> {
             CONTENT_LENGTH => {
                 let length = plain_number(value).ok_or(BadHead::ContentLength)?;
                 // Twice the same is one length (RFC 9110 §8.6).
-                if self.length.replace(length).is_some_and(|other| other != length) {
+                let before = self.length.replace((length, value));
+                if before.is_some_and(|(other, _)| other != length) {
                     return Err(BadHead::ContentLength);
                 }
-                self.length_text = value;
             }
             TRANSFER_ENCODING => {
                 if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
