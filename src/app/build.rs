@@ -46,7 +46,7 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     let ring = Arc::new(KeyRing::new(current, previous, &config.issuer)?);
     let store = store::open(&config.state, clock.clone(), surroundings.chance).await?;
     let revocations = Arc::new(Revocations::new(clock.clone()));
-    if config.idp.issuer.starts_with("https:") {
+    if config.idp.issuer.to_ascii_lowercase().starts_with("https:") {
         // Who can't sign people in must not take the place of a replica that can.
         tls::read_system_authorities().map_err(NoConnection::from)?;
     }

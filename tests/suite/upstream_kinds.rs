@@ -163,9 +163,11 @@ async fn who_is_not_known_to_be_the_server_is_told_nothing() {
 fn without_authorities_there_is_no_start_where_the_idp_is_reached_over_tls() {
     let wrapper = ["env", "-u", "SSL_CERT_DIR", "SSL_CERT_FILE=/dev/null"];
 
-    let log = Program::refused("https://idp.example", &wrapper);
+    for issuer in ["https://idp.example", "HTTPS://idp.example"] {
+        let log = Program::refused(issuer, &wrapper);
 
-    assert!(log.contains("can't start") && log.contains("set SSL_CERT_FILE"), "{log}");
+        assert!(log.contains("can't start") && log.contains("set SSL_CERT_FILE"), "{log}");
+    }
 }
 
 /// Those that the system names are believed where the operator names none. Only who calls somebody over TLS misses them.
