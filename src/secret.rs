@@ -6,7 +6,8 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
-/// A secret text. Has no `Display`, no `Serialize` and no `==`; `Debug` hides it.
+/// A secret text. Has no `Display` and no `Serialize`; `Debug` hides it, and `==` takes the same time wherever the
+/// first difference is.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
@@ -20,6 +21,14 @@ impl Secret {
         &self.0
     }
 }
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        same(self.expose().as_bytes(), other.expose().as_bytes())
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -133,7 +133,7 @@ impl ServerCertVerifier for SystemAuthorities {
 }
 
 /// The name that the other side must have a certificate for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServedName(ServerName<'static>);
 
 /// Who may say who the other side is, in place of the system's authorities.
@@ -149,7 +149,7 @@ pub struct Chain(Vec<CertificateDer<'static>>);
 pub struct ClientIdentity(Arc<CertifiedKey>);
 
 /// How TLS is spoken with one server. Checked: what is left to go wrong is the system's trust.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTls {
     pub name: ServedName,
     /// `None`: the system's.
@@ -267,6 +267,23 @@ impl Connector {
         Ok(stream)
     }
 }
+
+impl PartialEq for Authorities {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.roots == other.0.roots
+    }
+}
+
+impl Eq for Authorities {}
+
+/// Who has the same certificate has the same key: it was checked that they belong together.
+impl PartialEq for ClientIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.cert == other.0.cert
+    }
+}
+
+impl Eq for ClientIdentity {}
 
 impl fmt::Debug for Authorities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::{Method, StatusCode};
 
 use crate::admin::draining::Draining;
@@ -15,7 +16,8 @@ use crate::wire::{Request, Response, answer, body};
 
 #[derive(Debug)]
 pub struct Control {
-    pub grants: Grants,
+    /// By the config of this moment.
+    pub grants: ArcSwap<Grants>,
     pub draining: Draining,
 }
 
@@ -37,8 +39,8 @@ pub enum ControlFault {
 pub async fn answer(control: &Control, request: Request) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path());
     let answered = match (path, method) {
-        (CONNECTIONS, Method::GET) => listing::answer(&control.grants, &request).await,
-        (REVOKE, Method::POST) => revoking::answer(&control.grants, request).await,
+        (CONNECTIONS, Method::GET) => listing::answer(&control.grants.load_full(), &request).await,
+        (REVOKE, Method::POST) => revoking::answer(&control.grants.load_full(), request).await,
         (DRAIN, Method::POST) => drain(&control.draining, request).await,
         (CONNECTIONS, _) => return answer::method_not_allowed("GET"),
         (REVOKE | DRAIN, _) => return answer::method_not_allowed("POST"),

@@ -24,6 +24,10 @@ use crate::store::replicas::{self, Replica};
 /// Ask the IdP about itself until it answers, so that the first login need not wait, and an operator
 /// sees in the log at once whether it can be reached.
 pub async fn find_idp(idp: Arc<Idp>) {
+    // Of before the config changed.
+    if idp.is_found() {
+        return;
+    }
     let mut pause = Duration::from_secs(1);
     while idp.discovered().await.is_err() {
         sleep(pause).await;

@@ -1,8 +1,10 @@
 //! From a checked `Config` to a running process: builds the collaborators, starts the workers, stops them.
 
+mod announcement;
 mod background;
 mod build;
 pub mod memory;
+mod reload;
 pub mod stop;
 
 use std::convert::Infallible;
@@ -14,7 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::Dispatch;
@@ -27,7 +31,7 @@ use crate::admin::socket::{self, Socket};
 use crate::authorization_server::{BACKCHANNEL_LOGOUT, CALLBACK, endpoint};
 use crate::chance::{Chance, NoEntropy};
 use crate::clock::Clock;
-use crate::config::{Config, ConnectionLimit, IssuedBy, ResourceSettings};
+use crate::config::{Config, ConnectionLimit};
 use crate::outbound::Internet;
 use crate::outbound::idp::NoConnection;
 use crate::pages::BrokenTemplate;
@@ -36,11 +40,12 @@ use crate::proxy::{OddAnswers, Streams, Upstream};
 use crate::router::Front;
 use crate::seal::SealFault;
 use crate::server::{self, DrainSettings, Drained, Listener, Peers, WorkerSettings, descriptors};
-use crate::store::replicas::Replica;
-use crate::store::{StateFault, StateSettings};
+use crate::store::StateFault;
 
 use crate::app::memory::Memory;
-use build::{Built, takes_tokens_of_the_idp};
+use build::{Derived, Estate};
+pub use reload::ReloadFault;
+use reload::Serving;
 
 /// What a process takes from outside besides its config.
 #[derive(Clone, Debug)]
@@ -88,8 +93,11 @@ pub struct Running {
     health: server::Running,
     control: Arc<Control>,
     readiness: Arc<Readiness>,
-    replica: Option<Arc<Replica>>,
-    streams: Arc<Streams>,
+    front: Arc<Front>,
+    estate: Estate,
+    /// Boxed, so that who holds a process holds little.
+    serving: Mutex<Box<Serving>>,
+    log: Dispatch,
     stop: DrainSettings,
     background: Vec<JoinHandle<()>>,
     is_stopping: AtomicBool,
@@ -131,57 +139,54 @@ pub async fn start_on(
     config: Config,
     surroundings: Surroundings,
 ) -> Result<Running, StartFault> {
-    let _guard = tracing::dispatcher::set_default(&surroundings.log);
-    if config.tokens.not_before > surroundings.clock.now() {
-        return Err(StartFault::NotBefore);
-    }
-    let Built { front, idp, documents, grants, streams, upstreams, seen, replica } =
-        build::build(&config, &surroundings).await?;
+    let log = surroundings.log.clone();
+    let _guard = tracing::dispatcher::set_default(&log);
+    let ring = build::ring(&config)?;
+    let estate = Estate::of(&config, &ring, &surroundings).await?;
+    let Derived { routes, parts, seen } = build::derive(config, ring, &estate, None)?;
+    let Surroundings { clock, chance, memory, .. } = surroundings;
+    let front = Arc::new(Front::new(routes, clock, chance)?);
+    let config = &parts.config;
     let open_files = descriptors::raise();
-    let peers = peers(&config, open_files);
+    let peers = peers(config, open_files);
     let readiness = Arc::new(Readiness::default());
-    let public =
-        serve_public(listeners.public, &config, peers, front, &streams, &surroundings.log)?;
-    let health = serve_health(listeners.health, &readiness, &surroundings.log)?;
-    let keys_of = takes_tokens_of_the_idp(&config).then(|| Arc::clone(&idp));
-    let issuing = (config.issued_by == IssuedBy::Idp).then(|| Arc::clone(&idp));
-    let audiences = config.resources.iter().map(ResourceSettings::audience_name).collect();
-    let tasks: [Task; 9] = [
-        Box::pin(background::find_idp(idp)),
-        Box::pin(background::keep_keys(keys_of)),
-        Box::pin(background::look_as_clients_do(issuing, audiences)),
-        Box::pin(background::await_upstreams(upstreams, Arc::clone(&readiness))),
-        Box::pin(background::follow_endings(grants.clone(), Arc::clone(&readiness))),
-        Box::pin(background::confirm_generations(grants.clone(), seen)),
-        Box::pin(background::advertise_documents(documents)),
-        Box::pin(background::watch_memory(surroundings.memory, Arc::clone(&streams))),
-        Box::pin(background::agree_on_keys(replica.clone(), Arc::clone(&readiness))),
+    let streams = &estate.streams;
+    let public = serve_public(listeners.public, config, peers, Arc::clone(&front), streams, &log)?;
+    let health = serve_health(listeners.health, &readiness, &log)?;
+    let tasks: [Task; 2] = [
+        Box::pin(background::watch_memory(memory, Arc::clone(streams))),
+        Box::pin(background::agree_on_keys(estate.replica.clone(), Arc::clone(&readiness))),
     ];
-    let background = tasks
-        .into_iter()
-        .map(|task| tokio::spawn(task.with_subscriber(surroundings.log.clone())))
-        .collect();
-    let control = Arc::new(Control { grants, draining: Draining::default() });
+    let background = spawn_all(tasks, &log);
+    let (grants, draining) = (ArcSwap::from_pointee(parts.grants.clone()), Draining::default());
+    let control = Arc::new(Control { grants, draining });
     if let Some(socket) = listeners.admin {
         let serving = socket.serve(Arc::clone(&control));
-        tokio::spawn(serving.with_subscriber(surroundings.log.clone()));
+        tokio::spawn(serving.with_subscriber(log.clone()));
     }
-    announce(&config, public.address(), health.address(), open_files);
-    let is_stopping = AtomicBool::default();
+    announcement::started(config, public.address(), health.address(), open_files);
+    let (stop, is_stopping) = (config.stop, AtomicBool::default());
+    let serving = Mutex::new(Box::new(Serving::begin(parts, seen, None, &readiness, &log)));
     Ok(Running {
         public,
         health,
         control,
         readiness,
-        replica,
-        streams,
-        stop: config.stop,
+        front,
+        estate,
+        serving,
+        log,
+        stop,
         background,
         is_stopping,
     })
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn spawn_all(tasks: impl IntoIterator<Item = Task>, log: &Dispatch) -> Vec<JoinHandle<()>> {
+    tasks.into_iter().map(|task| tokio::spawn(task.with_subscriber(log.clone()))).collect()
+}
 
 impl Running {
     pub fn address(&self) -> SocketAddr {
@@ -194,7 +199,7 @@ impl Running {
 
     /// How many answers of upstreams are under way.
     pub fn open_answers(&self) -> usize {
-        self.streams.count()
+        self.estate.streams.count()
     }
 
     /// Stop accepting, let what is under way finish, then end. Called again meanwhile, end at once.
@@ -219,7 +224,7 @@ impl Running {
         let drained = stop::in_order(
             if is_second { stop::AT_ONCE } else { settings },
             async |settings| self.finish(settings).await,
-            async |within| self.control.grants.rechecks_are_over(within).await,
+            async |within| self.control.grants.load().rechecks_are_over(within).await,
             async |drained| self.control.draining.finish(drained == Drained::CutShort).await,
             async |settings| self.health.drain(settings).await,
             self.leave(),
@@ -231,7 +236,7 @@ impl Running {
     async fn finish(&self, settings: DrainSettings) -> Drained {
         let ends_streams = async {
             sleep(settings.keep_accepting).await;
-            self.streams.finish(settings.finish_within);
+            self.estate.streams.finish(settings.finish_within);
             pending::<Infallible>().await
         };
         tokio::select! {
@@ -244,7 +249,8 @@ impl Running {
         for task in &self.background {
             task.abort();
         }
-        if let Some(replica) = &self.replica {
+        self.serving.lock().await.end();
+        if let Some(replica) = &self.estate.replica {
             let _ = replica.leave().await;
         }
     }
@@ -254,12 +260,12 @@ fn serve_public(
     listener: Listener,
     config: &Config,
     peers: Peers,
-    front: Front,
+    front: Arc<Front>,
     streams: &Arc<Streams>,
     log: &Dispatch,
 ) -> Result<server::Running, StartFault> {
-    let (front, odd_answers) = (Arc::new(front), Arc::new(OddAnswers::default()));
-    let (streams, longest_body) = (Arc::clone(streams), config.limits.request_body);
+    let (streams, odd_answers) = (Arc::clone(streams), Arc::new(OddAnswers::default()));
+    let longest_body = config.limits.request_body;
     // Each worker has its own connections to the upstream, and its own count of references to all this.
     let make_handler = move || {
         let upstream = Upstream::new(Arc::clone(&odd_answers), streams.of_worker(), longest_body);
@@ -309,56 +315,6 @@ fn peers(config: &Config, open_files: u64) -> Peers {
     Peers::new(most, [config.trusted_proxies.ranges(), &loopback].concat())
 }
 
-fn announce(config: &Config, address: SocketAddr, health: SocketAddr, open_files: u64) {
-    for resource in &config.resources {
-        tracing::info!(resource = %resource.url, upstream = %resource.upstream, "serving");
-    }
-    tracing::info!(
-        %address,
-        %health,
-        admin = config.admin_socket.as_ref().map(|path| path.display().to_string()),
-        workers = config.workers,
-        // Worth a word if it is few.
-        open_files = (open_files < ENOUGH_FILES).then_some(open_files),
-        issuer = %config.issuer,
-        idp = config.idp.issuer,
-        redirect_uri = redirect_uri(config),
-        backchannel_logout_uri = backchannel_logout_uri(config),
-        version = env!("CARGO_PKG_VERSION"),
-        "started"
-    );
-    if config.issued_by == IssuedBy::Idp {
-        tracing::info!(
-            authorization_server = config.idp.issuer,
-            "the IdP issues the access tokens: clients register and log in there"
-        );
-        // Nobody logs in here, so there is nothing to keep either.
-        return;
-    }
-    for (limit, fix) in config.idp.limits() {
-        let login_lasts_seconds = config.tokens.recheck_grace.as_secs();
-        tracing::warn!(login_lasts_seconds, fix, "{limit}");
-    }
-    match &config.state {
-        StateSettings::Memory if config.idp.revocable_refresh_tokens => {
-            tracing::warn!(
-                "state is in memory: one replica only; after a restart the IdP is asked whether each login may go on"
-            );
-        }
-        StateSettings::Memory => {
-            tracing::warn!(
-                fix = "set state.dir or state.redis",
-                "state is in memory: one replica only, and a restart signs everybody out"
-            );
-        }
-        StateSettings::Dir(dir) => {
-            tracing::info!(dir = %dir.display(), "state is in a file: one replica only");
-        }
-        StateSettings::Redis(_) => tracing::info!("state is in Redis"),
-    }
-}
-
-const ENOUGH_FILES: u64 = 4096;
 /// RFC 1122 §3.2.1.3, RFC 4291 §2.5.3
 const LOOPBACK_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 const LOOPBACK_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128);

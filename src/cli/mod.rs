@@ -4,6 +4,7 @@ mod check;
 mod connections;
 mod drain;
 mod key;
+mod reload;
 mod revoke;
 mod serve;
 mod socket;

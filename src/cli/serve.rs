@@ -5,24 +5,24 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::instrument::WithSubscriber as _;
 
 use crate::app::memory::Memory;
 use crate::app::stop::LONGEST_DISK;
 use crate::app::{self, Surroundings};
 use crate::chance::Chance;
+use crate::cli::reload::{self, Loaded, Watch};
 use crate::cli::stop::StopSignals;
 use crate::cli::{BAD_CONFIG, FAILED, complain};
 use crate::clock::Clock;
-use crate::config::{self, Config, Environment};
+use crate::config::{Config, Sources};
 use crate::outbound::Internet;
 use crate::server::Drained;
 use crate::telemetry::queue::Queue;
 use crate::telemetry::{self, Standard};
 
 pub fn run(path: &Path) -> ExitCode {
-    let config = match config::load(path, &Environment::of_this_process()) {
+    let Loaded { config, sources } = reload::load(path);
+    let config = match config {
         Ok(config) => config,
         Err(problems) => {
             complain(&problems);
@@ -38,7 +38,7 @@ pub fn run(path: &Path) -> ExitCode {
     };
     match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
-            let code = runtime.block_on(serve(config, log.clone()));
+            let code = runtime.block_on(serve(config, (path, sources), log.clone()));
             // By itself it would wait for ever for a thread that waits for the disk.
             runtime.shutdown_timeout(LONGEST_DISK);
             log.flush(LAST_WORDS);
@@ -51,10 +51,12 @@ pub fn run(path: &Path) -> ExitCode {
     }
 }
 
-async fn serve(config: Config, queue: Queue) -> ExitCode {
+/// `read` is where `config` was, and all files that it is made of.
+async fn serve(config: Config, read: (&Path, Sources), queue: Queue) -> ExitCode {
     let log = telemetry::log_to(&config.log, queue);
     let _guard = tracing::dispatcher::set_default(&log);
-    let (Ok(mut signals), Ok(hangup)) = (StopSignals::listen(), signal(SignalKind::hangup()))
+    let (Ok(mut signals), Ok(watch)) =
+        (StopSignals::listen(), Watch::over(read.0.to_owned(), read.1))
     else {
         complain(&"mcp-doorman: can't start: signals can't be received");
         return ExitCode::from(FAILED);
@@ -62,7 +64,7 @@ async fn serve(config: Config, queue: Queue) -> ExitCode {
     let surroundings = Surroundings {
         clock: Clock::System,
         chance: Chance::system(),
-        log: log.clone(),
+        log,
         internet: Internet::of_this_machine(),
         memory: Memory::of_this_process(),
     };
@@ -73,8 +75,8 @@ async fn serve(config: Config, queue: Queue) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let _reload = tokio::spawn(no_reload_yet(hangup).with_subscriber(log));
     let within = tokio::select! {
+        never = watch.keep(&running) => match never {},
         () = signals.asked() => None,
         within = running.asked_to_drain() => Some(within),
     };
@@ -113,13 +115,6 @@ async fn serve(config: Config, queue: Queue) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
-}
-
-/// The signal that asks many servers to read their config again would end this one unheard.
-async fn no_reload_yet(mut hangup: Signal) {
-    while hangup.recv().await.is_some() {
-        tracing::warn!("SIGHUP is not heard: to use a changed config, restart");
-    }
 }
 
 /// For the log's reader to take what is left of it. All else has ended.

@@ -10,7 +10,10 @@ use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+
+use crate::config::sources::Sources;
 
 /// Variables, files and processors. Files that were not given are read from the disk.
 pub struct Environment {
@@ -18,6 +21,8 @@ pub struct Environment {
     files: BTreeMap<PathBuf, String>,
     parallelism: NonZeroUsize,
     secrets: Secrets,
+    /// What was read from the disk so far.
+    sources: Mutex<Sources>,
 }
 
 /// May the files and variables that hold secrets be looked at?
@@ -33,13 +38,18 @@ impl Environment {
         // vars() would panic on a variable that is not UTF-8.
         let variables = env::vars_os().collect();
         let parallelism = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { variables, files: BTreeMap::new(), parallelism, secrets: Secrets::Here }
+        Self { variables, parallelism, ..Self::empty() }
     }
 
     /// No variables, one processor.
     pub fn empty() -> Self {
-        let (variables, files) = (BTreeMap::new(), BTreeMap::new());
-        Self { variables, files, parallelism: NonZeroUsize::MIN, secrets: Secrets::Here }
+        Self {
+            variables: BTreeMap::new(),
+            files: BTreeMap::new(),
+            parallelism: NonZeroUsize::MIN,
+            secrets: Secrets::Here,
+            sources: Mutex::default(),
+        }
     }
 
     pub fn with_variable(mut self, name: &str, value: &str) -> Self {
@@ -82,10 +92,18 @@ impl Environment {
 
     /// The text at `path`, or what is wrong with it as a fragment that completes "/the/path …".
     pub(super) fn read(&self, path: &Path) -> Result<String, String> {
-        match self.files.get(path) {
-            Some(text) => Ok(text.clone()),
-            None => read_from_disk(path).map_err(|error| tell(&error)),
+        if let Some(text) = self.files.get(path) {
+            return Ok(text.clone());
         }
+        let read = read_from_disk(path);
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.note(path, read.as_deref().ok());
+        read.map_err(|error| tell(&error))
+    }
+
+    /// The files that were read from the disk, and those that could not be.
+    pub fn sources(self) -> Sources {
+        self.sources.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// May every user of this machine read the file? In what a container is given as its secrets there are no
@@ -112,7 +130,7 @@ impl fmt::Debug for Environment {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NotText;
 
-fn read_from_disk(path: &Path) -> io::Result<String> {
+pub(super) fn read_from_disk(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     // One byte more than is allowed tells a longer file, even one without an end.
     let read = File::open(path)?.take(LONGEST_FILE + 1).read_to_string(&mut text)?;

@@ -9,6 +9,7 @@ mod presets;
 mod problem;
 mod raw;
 mod schema;
+mod sources;
 mod spelling;
 mod stanza;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use crate::token::MachineSettings;
 pub use environment::Environment;
 pub use problem::Problems;
 pub use schema::schema;
+pub use sources::Sources;
 
 /// Everything that the operator decided, checked.
 #[derive(Clone, Debug)]
@@ -118,7 +120,50 @@ pub struct ResourceSettings {
     pub allowed_clients: Vec<String>,
 }
 
+impl Config {
+    /// This config as far as a running process that was started by `before` can take it on, and the keys of which
+    /// it can't: what they say holds from the next start.
+    pub fn taken_on_after(self, before: &Self) -> (Self, Vec<&'static str>) {
+        let changed = [
+            ("listen", self.listen != before.listen),
+            ("health", self.health != before.health),
+            ("admin", self.admin_socket != before.admin_socket),
+            ("workers", self.workers != before.workers),
+            ("log", self.log != before.log),
+            ("state", self.state != before.state),
+            ("streams", self.streams != before.streams),
+            ("limits", self.limits != before.limits),
+            ("stop", self.stop != before.stop),
+        ];
+        let taken = Self {
+            listen: before.listen,
+            health: before.health,
+            admin_socket: before.admin_socket.clone(),
+            workers: before.workers,
+            log: before.log.clone(),
+            state: before.state.clone(),
+            streams: before.streams,
+            limits: before.limits,
+            stop: before.stop,
+            ..self
+        };
+        let left = changed.into_iter().filter(|(_, is_so)| *is_so).map(|(key, _)| key).collect();
+        (taken, left)
+    }
+}
+
 impl ResourceSettings {
+    /// Whether it is the same resource, with an upstream that is reached in the same way: two resources share no
+    /// connections.
+    pub fn reaches_the_same(&self, other: &Self) -> bool {
+        self.url == other.url
+            && self.upstream == other.upstream
+            && self.upstream_protocol == other.upstream_protocol
+            && self.upstream_tls == other.upstream_tls
+            && self.upstream_headers == other.upstream_headers
+            && self.upstream_deadlines == other.upstream_deadlines
+    }
+
     /// What tokens of the IdP call it.
     pub fn audience_name(&self) -> String {
         self.audience.clone().unwrap_or_else(|| self.url.to_string())

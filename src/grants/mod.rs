@@ -142,6 +142,11 @@ impl Grants {
         Self { on, lifetimes, asking: Asking::default() }
     }
 
+    /// The same grants by another config. Whom one asks about, the other does not.
+    pub fn succeeded_by(&self, on: Foundation, lifetimes: Lifetimes) -> Self {
+        Self { on, lifetimes, asking: self.asking.clone() }
+    }
+
     /// Of the store that has what is written now.
     pub async fn epoch(&self) -> Result<Epoch, StoreFault> {
         self.on.epochs.current().await

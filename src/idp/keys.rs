@@ -55,6 +55,10 @@ impl Keys {
         Self { known: ArcSwapOption::empty(), unknown: Cache::new(MOST_UNKNOWN) }
     }
 
+    pub fn learn_from(&self, before: &Self) {
+        self.known.store(before.known.load_full());
+    }
+
     /// The IdP was asked, and answered this.
     pub fn learn(&self, discovered: &Discovered) {
         if let Some(set) = &discovered.signing_keys {

@@ -94,6 +94,15 @@ impl Idp {
         }
     }
 
+    /// Know what `before` knows of the IdP, as far as it is the same: what is known need not be asked for, and an
+    /// IdP that is away now stops nobody.
+    pub fn learn_from(&self, before: &Self) {
+        if self.settings.discovers_as(&before.settings) {
+            self.discovered.store(before.discovered.load_full());
+            self.keys.learn_from(&before.keys);
+        }
+    }
+
     pub fn issuer(&self) -> &str {
         &self.settings.issuer
     }

@@ -7,7 +7,7 @@ use crate::idp::AccessTokenProfile;
 use crate::secret::Secret;
 
 /// The IdP as configured: the preset's values, each overridden by the operator's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdpSettings {
     /// Compared byte for byte with what the IdP's metadata and ID tokens say (OIDC Discovery §4.3).
     pub issuer: String,
@@ -85,7 +85,7 @@ impl ResourceIndicator {
 }
 
 /// An IdP of several tenants, whose tokens each name the issuer of their own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenants {
     /// Of the issuer: `TENANT` stands for the tenant.
     pub template: String,
@@ -107,7 +107,7 @@ pub enum Metadata {
 }
 
 /// Endpoints that are configured: they replace what metadata says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
     pub authorization: Option<Url>,
     pub token: Option<Url>,
@@ -266,6 +266,14 @@ impl IdpSettings {
             }
             None => text == self.issuer || self.issuer_spellings.iter().any(|other| other == text),
         }
+    }
+
+    /// Whether both read the same in what the IdP publishes about itself.
+    pub fn discovers_as(&self, other: &Self) -> bool {
+        let read = |of: &Self| (of.issuer.clone(), of.metadata, of.endpoints.clone());
+        read(self) == read(other)
+            && self.tenants == other.tenants
+            && self.identity == other.identity
     }
 
     /// Whether a login brings what the IdP can be asked with again, as far as is known.

@@ -8,6 +8,7 @@ use crate::oauth::{PublicUrl, Scopes};
 use crate::policy::{Access, UpstreamServer};
 use crate::secret;
 use crate::token::Audience;
+#[cfg(any(test, fuzzing))]
 use crate::wire::UpstreamUrl;
 
 /// A public MCP URL, who may use it, and the server behind it.
@@ -40,7 +41,7 @@ impl Resource {
         Self::new(
             PublicUrl::parse(public).unwrap(),
             None,
-            UpstreamUrl::parse(upstream).unwrap(),
+            Arc::new(UpstreamServer::at(UpstreamUrl::parse(upstream).unwrap())),
             Access::Anyone,
             Vec::new(),
             Scopes::default(),
@@ -50,7 +51,7 @@ impl Resource {
     pub fn new(
         url: PublicUrl,
         name: Option<String>,
-        upstream: UpstreamUrl,
+        upstream: Arc<UpstreamServer>,
         access: Access,
         service_accounts: Vec<String>,
         scopes: Scopes,
@@ -68,7 +69,7 @@ impl Resource {
         Self {
             url,
             name,
-            upstream: Arc::new(UpstreamServer::at(upstream)),
+            upstream,
             access,
             service_accounts,
             scopes,

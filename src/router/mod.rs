@@ -7,6 +7,7 @@ mod routes;
 
 use std::mem;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::header::{ALLOW, AUTHORIZATION, HOST, ORIGIN};
@@ -40,6 +41,11 @@ impl Front {
     pub fn new(routes: Routes, clock: Clock, chance: Chance) -> Result<Self, NoEntropy> {
         let (routes, budgets) = (ArcSwap::from_pointee(routes), Budgets::new());
         Ok(Self { routes, budgets, clock, ids: RequestIds::new(chance)? })
+    }
+
+    /// Answer by `routes` from now on. What was asked before is answered by those that were there then.
+    pub fn replace(&self, routes: Routes) {
+        self.routes.store(Arc::new(routes));
     }
 
     /// Answer `request`, whose connection comes from `peer`; `upstream` is the worker's own.

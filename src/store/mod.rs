@@ -65,7 +65,7 @@ pub trait Store: fmt::Debug + Send + Sync {
 }
 
 /// Which store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateSettings {
     /// For one replica; lost at a restart.
     Memory,

@@ -2,8 +2,8 @@
 //! refuse good tokens at random, so the later one waits until they agree.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub struct Replica {
     store: Arc<dyn Store>,
     clock: Clock,
     id: u64,
-    keys: Keys,
+    keys: Mutex<Keys>,
     has_agreed: AtomicBool,
 }
 
@@ -58,8 +58,19 @@ impl Replica {
         chance: Chance,
         ring: &KeyRing,
     ) -> Result<Self, NoEntropy> {
-        let (id, keys) = (u64::from_be_bytes(chance.bytes()?), Keys::of(ring));
+        let (id, keys) = (u64::from_be_bytes(chance.bytes()?), Mutex::new(Keys::of(ring)));
         Ok(Self { store, clock, id, keys, has_agreed: AtomicBool::new(false) })
+    }
+
+    /// Whether the others would agree with the keys of `ring` as well.
+    pub async fn would_agree(&self, ring: &KeyRing) -> Result<bool, StoreFault> {
+        self.others_agree_with(&Keys::of(ring)).await
+    }
+
+    /// This one seals with `ring` from now on. If the others can't be told now, its next sign of life tells them.
+    pub async fn change_keys(&self, ring: &KeyRing) -> Result<(), StoreFault> {
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Keys::of(ring);
+        self.say_here().await
     }
 
     /// Say that this one is here, and ask whether its keys agree with those of the others: of those that
@@ -69,10 +80,7 @@ impl Replica {
         if self.has_agreed.load(Ordering::Relaxed) {
             return Ok(true);
         }
-        let others = self.others().await?;
-        let is_first = !others.iter().any(|(_, has_agreed)| *has_agreed);
-        let mut judges = others.iter().filter(|(_, has_agreed)| is_first || *has_agreed);
-        if !judges.all(|(keys, _)| self.keys.agree_with(keys)) {
+        if !self.others_agree_with(&self.keys()).await? {
             return Ok(false);
         }
         self.has_agreed.store(true, Ordering::Relaxed);
@@ -85,9 +93,20 @@ impl Replica {
         self.say(&Said::Left { replica: self.id }).await
     }
 
+    async fn others_agree_with(&self, own: &Keys) -> Result<bool, StoreFault> {
+        let others = self.others().await?;
+        let is_first = !others.iter().any(|(_, has_agreed)| *has_agreed);
+        let mut judges = others.iter().filter(|(_, has_agreed)| is_first || *has_agreed);
+        Ok(judges.all(|(keys, _)| own.agree_with(keys)))
+    }
+
+    fn keys(&self) -> Keys {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     async fn say_here(&self) -> Result<(), StoreFault> {
         let has_agreed = self.has_agreed.load(Ordering::Relaxed);
-        let here = Said::Here { replica: self.id, keys: self.keys.clone(), has_agreed };
+        let here = Said::Here { replica: self.id, keys: self.keys(), has_agreed };
         self.say(&here).await
     }
 
@@ -148,10 +167,14 @@ mod tests {
                 store: Arc::clone(&self.store),
                 clock: Clock::Manual(self.clock.clone()),
                 id: u64::from_be_bytes(Chance::system().bytes().unwrap()),
-                keys: Keys { current: all[0], all: all.to_vec() },
+                keys: Mutex::new(keys(all)),
                 has_agreed: AtomicBool::new(false),
             }
         }
+    }
+
+    fn keys(all: &[u32]) -> Keys {
+        Keys { current: all[0], all: all.to_vec() }
     }
 
     /// A rotation in two steps, each replaced one after the other: first the new key is only known.
@@ -202,6 +225,25 @@ mod tests {
         set_up.clock.advance(Duration::from_secs(1));
 
         assert_eq!(new.agrees().await, Ok(true));
+    }
+
+    /// A rotation in two steps, each replica reloaded after the other.
+    #[tokio::test]
+    async fn a_replica_changes_its_keys_while_the_others_open_what_it_will_seal() {
+        let set_up = SetUp::new();
+        let (one, other) = (set_up.replica(&[1]), set_up.replica(&[1]));
+        for replica in [&one, &other] {
+            assert_eq!(replica.agrees().await, Ok(true));
+        }
+        assert_eq!(one.others_agree_with(&keys(&[2, 1])).await, Ok(false), "nobody else has 2");
+
+        for (changed, all) in [(&one, [1, 2]), (&other, [1, 2]), (&one, [2, 1]), (&other, [2, 1])] {
+            assert_eq!(changed.others_agree_with(&keys(&all)).await, Ok(true), "{all:?}");
+            *changed.keys.lock().unwrap() = keys(&all);
+            // Its next sign of life.
+            assert_eq!(changed.agrees().await, Ok(true));
+        }
+        assert_eq!(set_up.replica(&[2]).agrees().await, Ok(true));
     }
 
     /// Nobody serves yet, so nobody is right.

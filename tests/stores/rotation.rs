@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use mcp_doorman::app::ReloadFault;
 use mcp_doorman::store::StateSettings;
 use mcp_doorman::telemetry::LogLevel;
 use tokio::task::JoinSet;
 
 use crate::servers::{Server, single, soon_async};
-use crate::support::doorman::{Doorman, Login, mcp_request};
+use crate::support::doorman::{Doorman, Login, mcp_request, sealing_key};
 use crate::support::exchange::{Door, Exchange, Request};
 use crate::support::fake_mcp_server::FakeMcpServer;
 
@@ -88,7 +89,36 @@ async fn a_newcomer_that_would_refuse_good_tokens_is_not_ready_and_says_why() {
     assert_eq!(load.stop().await.len(), PEOPLE);
 }
 
+/// The config and the Secret reach each pod at another moment: who would seal what others can't open yet waits for
+/// them.
+#[tokio::test]
+async fn keys_are_rotated_by_reloads_under_load_and_nobody_is_refused() {
+    let deployment = Deployment::of_three(&["old"]).await;
+    let load = deployment.put_to_work().await;
+
+    let too_early = deployment.reload(0, &["new", "old"]).await.unwrap_err();
+    assert!(matches!(too_early, ReloadFault::AnotherKey) && too_early.is_passing());
+    for keys in [["old", "new"], ["new", "old"]] {
+        for number in 0..3 {
+            deployment.reload(number, &keys).await.unwrap();
+            deployment.served_by_all().await;
+        }
+    }
+    let gone = deployment.reload(0, &["old"]).await.unwrap_err();
+    assert!(matches!(gone, ReloadFault::KeyGone), "{gone}");
+
+    assert_eq!(load.stop().await.len(), PEOPLE);
+    // Who comes now knows that all of them seal with the new one.
+    deployment.start_another(&["new"]).await.until_ready().await;
+}
+
 impl Deployment {
+    async fn reload(&self, number: usize, keys: &[&str]) -> Result<(), ReloadFault> {
+        let (doorman, _) = self.replicas.get(number).unwrap();
+        let keys = keys.iter().map(|name| sealing_key(name)).collect();
+        doorman.reload(|config| config.sealing_keys = keys).await.map(drop)
+    }
+
     async fn of_three(keys: &[&str]) -> Self {
         let (redis, upstream) = (Server::start(&[]), FakeMcpServer::start().await);
         let ingress = Arc::default();

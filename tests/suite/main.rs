@@ -43,6 +43,8 @@ mod proxying;
 mod recheck;
 mod refresh;
 mod registration;
+mod reload;
+mod reload_files;
 mod remembered_consent;
 mod resource_indicators;
 mod revocation;

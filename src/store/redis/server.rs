@@ -20,7 +20,7 @@ use ::redis::{
 
 use crate::secret::Secret;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisSettings {
     pub servers: RedisServers,
     pub login: RedisLogin,
@@ -31,7 +31,7 @@ pub struct RedisSettings {
     pub allow_eviction: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisServers {
     Single(RedisAddress),
     /// The sentinels, what they call the master, and who we are to them.
@@ -50,13 +50,13 @@ pub struct RedisAddress {
     pub port: u16,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RedisLogin {
     pub user: Option<String>,
     pub password: Option<Secret>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisTls {
     Off,
     /// Trust what the operating system trusts.

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
 use mcp_doorman::app::memory::Memory;
-use mcp_doorman::app::{self, Running, StartFault, Surroundings};
+use mcp_doorman::app::{self, ReloadFault, Running, StartFault, Surroundings};
 use mcp_doorman::authorization_server::RegistrationSettings;
 use mcp_doorman::authorization_server::clients::declared::{DeclaredClient, ServiceAccount};
 use mcp_doorman::authorization_server::clients::document::{DocumentSettings, Support};
@@ -374,6 +374,17 @@ impl Doorman {
         };
         let running = soon("a start", Box::pin(start)).await;
         Self { running, config, surroundings, ..self }
+    }
+
+    /// Have the same process serve by the config that it was started with, after a change. The keys that wait for
+    /// a restart.
+    pub async fn reload(
+        &self,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<Vec<&'static str>, ReloadFault> {
+        let mut config = self.config.as_ref().clone();
+        change(&mut config);
+        self.running.reload(config).await
     }
 
     /// As the kubelet asks.
@@ -789,7 +800,7 @@ fn any_port() -> ListenAddress {
 }
 
 /// The same name, the same key.
-fn sealing_key(name: &str) -> KeyMaterial {
+pub fn sealing_key(name: &str) -> KeyMaterial {
     KeyMaterial::parse(&encoded_key(name)).unwrap()
 }
 

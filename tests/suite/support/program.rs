@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -35,7 +36,7 @@ pub struct Program {
     lines: Arc<Mutex<Vec<Value>>>,
     idp: FakeIdp,
     pub upstream: FakeMcpServer,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Program {
@@ -59,7 +60,7 @@ impl Program {
         let mut command = serve(&folder, idp.issuer(), url, yaml, wrapper);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let log = child.stdout.take();
-        Self { child, log, lines: Arc::default(), idp, upstream, _folder: folder }
+        Self { child, log, lines: Arc::default(), idp, upstream, folder }
     }
 
     /// What it says before it ends because it can't start, where its IdP is `issuer`.
@@ -135,6 +136,16 @@ impl Program {
         soon(text, found).await
     }
 
+    /// Once `count` lines of its log contain `text`.
+    pub async fn until_lines(&self, text: &str, count: usize) {
+        let there = async {
+            while self.lines_with(text).len() < count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon(text, there).await;
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.lines_with("\"started\"")[0]["address"].as_str().unwrap().parse().unwrap()
     }
@@ -149,6 +160,21 @@ impl Program {
         mcp_request(RESOURCE).bearer(&token.signed_by(&IDP_KEY))
     }
 
+    /// Where its config is.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("config.yaml")
+    }
+
+    /// Tell it that its config is another one.
+    pub fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
     /// How long it has been at work on a processor.
     pub fn processor_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
@@ -160,8 +186,7 @@ impl Program {
 
     /// Ask it to stop, and wait until it has ended: by which code.
     pub async fn stop(&mut self) -> Option<i32> {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("-TERM");
         let ended = async {
             loop {
                 if let Some(status) = self.child.try_wait().unwrap() {

@@ -1,0 +1,148 @@
+//! A running process takes on another config: everything derived from it is made anew beside what serves, and swapped
+//! when it is whole. Whatever goes wrong before that, nothing has changed.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber as _;
+
+use crate::admin::health::Readiness;
+use crate::app::build::{self, Derived, Parts, takes_tokens_of_the_idp};
+use crate::app::{Running, StartFault, Task, announcement, background, spawn_all};
+use crate::config::{Config, IssuedBy, ResourceSettings};
+use crate::grants::GrantId;
+use crate::idp::DiscoveryFault;
+use crate::policy::UpstreamServer;
+use crate::seal::KeyRing;
+use crate::store::StoreFault;
+
+/// Why a process goes on by the config that it has.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadFault {
+    #[error(transparent)]
+    Unusable(#[from] StartFault),
+    #[error(
+        "sealing_keys: the key that seals now is not among them: logins and registrations of clients would end; list it after the new one, or restart to give it up"
+    )]
+    KeyGone,
+    #[error(
+        "sealing_keys: another replica lacks the key that this one would seal with, or seals with one that this one would lack; to rotate, first add the new key at the end everywhere, then move it to the front"
+    )]
+    AnotherKey,
+    #[error("sealing_keys: the store does not say whether other replicas have them: {0}")]
+    Store(#[from] StoreFault),
+    #[error("idp: it is another one now, and can't be used: {0}")]
+    Idp(Arc<DiscoveryFault>),
+}
+
+impl ReloadFault {
+    /// Could it be over in a minute, with nobody changing anything here?
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::AnotherKey | Self::Store(_) | Self::Idp(_) => true,
+            Self::Unusable(_) | Self::KeyGone => false,
+        }
+    }
+}
+
+/// By what a process serves, and what goes on for that.
+#[derive(Debug)]
+pub struct Serving {
+    parts: Parts,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Serve by `config` from now on; what is under way goes on by what it began with. The keys of which that
+    /// could not be done, and which wait for the next start.
+    pub async fn reload(&self, config: Config) -> Result<Vec<&'static str>, ReloadFault> {
+        // Boxed: rare, and all that has to be made for it is large.
+        Box::pin(self.take_on(config).with_subscriber(self.log.clone())).await
+    }
+
+    async fn take_on(&self, config: Config) -> Result<Vec<&'static str>, ReloadFault> {
+        let mut serving = self.serving.lock().await;
+        let before = &serving.parts;
+        let (config, left) = config.taken_on_after(&before.config);
+        let ring = build::ring(&config).map_err(StartFault::from)?;
+        self.check_keys(&ring, &before.ring).await?;
+        let Derived { routes, parts, seen } =
+            build::derive(config, Arc::clone(&ring), &self.estate, Some(before))?;
+        if !parts.idp.is_found() && before.idp.is_found() {
+            // Whoever named it wrongly hears of it while people can still log in.
+            parts.idp.discovered().await.map_err(ReloadFault::Idp)?;
+        }
+        if let Some(replica) = &self.estate.replica {
+            let _ = replica.change_keys(&ring).await;
+        }
+        self.control.grants.store(Arc::new(parts.grants.clone()));
+        announcement::changed(&parts.config);
+        let next = Serving::begin(parts, seen, Some(before), &self.readiness, &self.log);
+        self.front.replace(routes);
+        serving.end();
+        **serving = next;
+        Ok(left)
+    }
+
+    /// What this one sealed a moment ago has to be opened, and replicas that can't open what the others seal would
+    /// refuse good tokens at random.
+    async fn check_keys(&self, ring: &KeyRing, before: &KeyRing) -> Result<(), ReloadFault> {
+        // A Secret and the config that lists its keys reach a pod one after the other.
+        if !before.key_ids().take(1).all(|sealing| ring.key_ids().any(|id| id == sealing)) {
+            return Err(ReloadFault::KeyGone);
+        }
+        let Some(replica) = &self.estate.replica else { return Ok(()) };
+        if ring.key_ids().eq(before.key_ids()) || replica.would_agree(ring).await? {
+            return Ok(());
+        }
+        Err(ReloadFault::AnotherKey)
+    }
+}
+
+impl Serving {
+    /// Do what goes on besides answering requests by these `parts`, which may be those of another config than
+    /// `before`.
+    pub fn begin(
+        parts: Parts,
+        seen: mpsc::Receiver<(GrantId, u32)>,
+        before: Option<&Parts>,
+        readiness: &Arc<Readiness>,
+        log: &Dispatch,
+    ) -> Self {
+        let Parts { config, idp, documents, grants, .. } = &parts;
+        let keys_of = takes_tokens_of_the_idp(config).then(|| Arc::clone(idp));
+        let issuing = (config.issued_by == IssuedBy::Idp).then(|| Arc::clone(idp));
+        let audiences = config.resources.iter().map(ResourceSettings::audience_name).collect();
+        let upstreams = parts.upstreams_unlike(before);
+        let tasks: [Task; 6] = [
+            Box::pin(background::find_idp(Arc::clone(idp))),
+            Box::pin(background::keep_keys(keys_of)),
+            Box::pin(background::look_as_clients_do(issuing, audiences)),
+            Box::pin(background::await_upstreams(upstreams, Arc::clone(readiness))),
+            Box::pin(background::follow_endings(grants.clone(), Arc::clone(readiness))),
+            Box::pin(background::advertise_documents(Arc::clone(documents))),
+        ];
+        // Ends by itself, once the last request is answered that the sender's routes were asked.
+        let confirming = background::confirm_generations(grants.clone(), seen);
+        tokio::spawn(confirming.with_subscriber(log.clone()));
+        let tasks = spawn_all(tasks, log);
+        Self { parts, tasks }
+    }
+
+    pub fn end(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Parts {
+    fn upstreams_unlike(&self, before: Option<&Self>) -> Vec<Arc<UpstreamServer>> {
+        let is_known = |server: &Arc<UpstreamServer>| {
+            before.is_some_and(|before| before.upstreams.iter().any(|own| Arc::ptr_eq(own, server)))
+        };
+        self.upstreams.iter().filter(|server| !is_known(server)).cloned().collect()
+    }
+}

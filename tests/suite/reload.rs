@@ -1,0 +1,244 @@
+//! Another config while people are at work: what is new holds for what comes next, nothing under way is cut, and a
+//! config that can't be used changes nothing (fault matrix 35, 36).
+
+use std::num::NonZeroUsize;
+
+use mcp_doorman::app::ReloadFault;
+use mcp_doorman::clock::Timestamp;
+use mcp_doorman::policy::{Access, AccessEntry};
+use mcp_doorman::secret::Secret;
+use mcp_doorman::wire::UpstreamUrl;
+
+use crate::support::access_token::{IDP_KEY, of_alice, start};
+use crate::support::admin::AdminSocket;
+use crate::support::doorman::{Doorman, HOUR, mcp_request, sealing_key};
+use crate::support::exchange::Request;
+use crate::support::fake_idp::{DISCOVERY, FakeIdp};
+use crate::support::fake_mcp_server::FakeMcpServer;
+
+async fn usual() -> Doorman {
+    Doorman::in_front_of(FakeMcpServer::start().await).start().await
+}
+
+fn only(group: &str) -> Access {
+    Access::Only(vec![AccessEntry { groups: vec![group.to_owned()], ..AccessEntry::default() }])
+}
+
+#[tokio::test]
+async fn a_rule_holds_for_the_next_request_of_who_is_in_already() {
+    let doorman = usual().await;
+    let login = doorman.log_in().await;
+    doorman.call(&login.tokens.access).await.assert_status(200);
+
+    doorman.reload(|config| config.resources[0].access = only("nobody")).await.unwrap();
+
+    doorman.call(&login.tokens.access).await.assert_json_rpc_error(403);
+    assert_eq!(doorman.upstream().received().len(), 1);
+
+    doorman.reload(|_| {}).await.unwrap();
+
+    doorman.call(&login.tokens.access).await.assert_status(200);
+}
+
+/// Fault 36
+#[tokio::test]
+async fn what_is_under_way_goes_on_by_what_it_began_with() {
+    let (doorman, other) = (usual().await, FakeMcpServer::start().await);
+    let token = doorman.log_in().await.tokens.access;
+    let feed = doorman.upstream().streams_events();
+    let mut stream = doorman.door().open(doorman.request(&token)).await;
+    feed.event("before");
+    stream.until("before").await;
+
+    let url = UpstreamUrl::parse(&other.url("/mcp")).unwrap();
+    let change = doorman.reload(|config| config.resources[0].upstream = url);
+    change.await.unwrap();
+
+    doorman.call(&token).await.assert_status(200);
+    assert_eq!((doorman.upstream().received().len(), other.received().len()), (1, 1));
+    feed.event("after");
+    stream.until("after").await;
+    feed.end();
+    assert!(stream.next_bytes().await.is_none(), "a proper end is a proper end");
+}
+
+/// A login that a person has begun ends well, whatever was reloaded before they were back from the IdP.
+#[tokio::test]
+async fn a_login_that_has_begun_ends() {
+    let doorman = usual().await;
+    let client = doorman.register().await;
+    let (browser, authorization) = (doorman.browser(), doorman.authorization(&client));
+    let page = browser.open(&authorization.url()).await;
+    let at_the_idp = browser.approve(&page).await.location();
+
+    doorman.reload(|config| config.contact = Some("somebody else".to_owned())).await.unwrap();
+
+    let landing = browser.open(at_the_idp.as_str()).await.landing();
+    landing.code();
+    assert_eq!(landing.parameter("state"), Some(authorization.state.clone()));
+}
+
+#[tokio::test]
+async fn an_upstream_that_stays_keeps_its_connections() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await).workers(1).start().await;
+    let token = doorman.log_in().await.tokens.access;
+    doorman.call(&token).await.assert_status(200);
+    let before = doorman.upstream().connections();
+
+    doorman.reload(|config| config.contact = None).await.unwrap();
+
+    doorman.call(&token).await.assert_status(200);
+    assert_eq!(doorman.upstream().connections(), before);
+}
+
+#[tokio::test]
+async fn sealing_keys_are_rotated_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let admin = AdminSocket::in_folder(folder.path());
+    let builder = Doorman::in_front_of(FakeMcpServer::start().await).sealed_with(&["old"]);
+    let doorman = builder.admin_socket(&folder.path().join("admin.sock")).start().await;
+    let login = doorman.log_in().await;
+    let [new, old] = ["new", "old"].map(sealing_key);
+
+    let alone = vec![new.clone()];
+    let refused = doorman.reload(|config| config.sealing_keys = alone).await;
+    assert!(matches!(refused, Err(ReloadFault::KeyGone)), "{refused:?}");
+    let both = [new.clone(), old];
+    doorman.reload(|config| config.sealing_keys = both.to_vec()).await.unwrap();
+
+    doorman.call(&login.tokens.access).await.assert_status(200);
+    let renewed = doorman.refresh(&login.client, &login.tokens.refresh).await.tokens();
+    assert_eq!(admin.connections().await.len(), 1);
+
+    doorman.reload(|config| config.sealing_keys = vec![new]).await.unwrap();
+
+    doorman.call(&renewed.access).await.assert_status(200);
+    let refused = doorman.call(&login.tokens.access).await;
+    assert_eq!(refused.assert_status(401).challenge().parameter("error"), Some("invalid_token"));
+    assert_eq!(admin.connections().await.len(), 1);
+}
+
+/// A leak: everybody signs in anew, and nobody is cut who has.
+#[tokio::test]
+async fn tokens_of_before_a_moment_are_refused_from_then_on() {
+    let doorman = usual().await;
+    let before = doorman.log_in().await.tokens.access;
+    doorman.later(HOUR / 2);
+    let now = Timestamp::from_seconds(doorman.now());
+
+    doorman.reload(|config| config.tokens.not_before = now).await.unwrap();
+
+    doorman.call(&before).await.assert_status(401);
+    let after = doorman.log_in().await.tokens.access;
+    doorman.call(&after).await.assert_status(200);
+}
+
+/// The secret that we have at the IdP was renewed there.
+#[tokio::test]
+async fn a_new_client_secret_is_used_at_the_next_login_and_nothing_is_asked_for_again() {
+    let doorman = usual().await;
+    let login = doorman.log_in().await;
+    let asked = doorman.idp().asked(DISCOVERY).len();
+
+    let secret = Secret::new("another".to_owned());
+    doorman.reload(|config| config.idp.client_secret = Some(secret)).await.unwrap();
+
+    doorman.call(&login.tokens.access).await.assert_status(200);
+    let client = doorman.register().await;
+    // The IdP has not heard of it.
+    let failed = doorman.browser().log_in(&doorman.authorization(&client).url()).await;
+    failed.assert_error(&["server_error"]);
+    doorman.reload(|_| {}).await.unwrap();
+    doorman.log_in().await;
+    assert_eq!(doorman.idp().asked(DISCOVERY).len(), asked);
+}
+
+/// An outage of the IdP is no reason to forget its keys.
+#[tokio::test]
+async fn keys_of_the_idp_stay_known_while_it_is_away() {
+    let doorman = start(Doorman::in_front_of(FakeMcpServer::start().await)).await;
+    let token = of_alice(&doorman).signed_by(&IDP_KEY);
+    doorman.call(&token).await.assert_status(200);
+    doorman.idp().go_down();
+
+    let secret = Secret::new("another".to_owned());
+    doorman.reload(|config| config.idp.client_secret = Some(secret)).await.unwrap();
+
+    doorman.call(&token).await.assert_status(200);
+}
+
+#[tokio::test]
+async fn another_idp_that_does_not_answer_is_not_taken_on() {
+    let doorman = usual().await;
+    doorman.log_in().await;
+    let other = FakeIdp::start(mcp_doorman::clock::Clock::System).await;
+    let issuer = other.issuer().to_owned();
+    other.go_down();
+
+    let refused = doorman.reload(|config| config.idp.issuer.clone_from(&issuer)).await;
+
+    let fault = refused.unwrap_err();
+    assert!(matches!(fault, ReloadFault::Idp(_)) && fault.is_passing(), "{fault}");
+    assert!(fault.to_string().contains(&issuer), "{fault}");
+    doorman.log_in().await;
+
+    other.come_up();
+    doorman.reload(|config| config.idp.issuer = issuer).await.unwrap();
+
+    let client = doorman.register().await;
+    let page = doorman.browser().open(&doorman.authorization(&client).url()).await;
+    page.assert_page(200);
+}
+
+#[tokio::test]
+async fn what_would_refuse_everybody_is_not_taken_on() {
+    let doorman = usual().await;
+    let token = doorman.log_in().await.tokens.access;
+    let later = Timestamp::from_seconds(doorman.now() + 60);
+
+    let refused = doorman.reload(|config| config.tokens.not_before = later).await;
+    refused.unwrap_err();
+    let refused = doorman.reload(|config| config.sealing_keys.clear()).await;
+    refused.unwrap_err();
+
+    doorman.call(&token).await.assert_status(200);
+}
+
+/// Of several things in one config the others still hold.
+#[tokio::test]
+async fn keys_that_wait_for_a_restart_are_named() {
+    let doorman = usual().await;
+    let address = doorman.health();
+    let token = doorman.log_in().await.tokens.access;
+
+    let left = doorman.reload(|config| {
+        config.workers = NonZeroUsize::new(7).unwrap();
+        config.health.address.set_port(9);
+        config.resources[0].access = only("nobody");
+    });
+
+    assert_eq!(left.await.unwrap(), ["health", "workers"]);
+    doorman.call(&token).await.assert_json_rpc_error(403);
+    address.send(Request::get("/readyz")).await.assert_status(200);
+    assert!(doorman.reload(|_| {}).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn resources_come_and_go() {
+    let (doorman, other) = (usual().await, FakeMcpServer::start().await);
+    let url = "https://tools.example.com/other";
+    doorman.send(mcp_request(url)).await.assert_status(404);
+
+    let added = doorman.reload(|config| {
+        let mut more = config.resources[0].clone();
+        more.url = mcp_doorman::oauth::PublicUrl::parse(url).unwrap();
+        more.upstream = UpstreamUrl::parse(&other.url("/mcp")).unwrap();
+        config.resources.push(more);
+    });
+    added.await.unwrap();
+    doorman.send(mcp_request(url)).await.assert_status(401);
+    doorman.log().line_with("the upstream accepts connections").await;
+
+    doorman.reload(|_| {}).await.unwrap();
+    doorman.send(mcp_request(url)).await.assert_status(404);
+}
