@@ -16,12 +16,14 @@ mod herd;
 mod idle_upstream;
 mod malformed;
 mod program;
+mod reloading;
 mod starved;
 mod stopped_upstream;
 mod stopping;
 #[path = "../suite/support/mod.rs"]
 #[expect(dead_code, reason = "the suite uses the rest of this vocabulary")]
 mod support;
+mod under_way;
 mod wire;
 
 use std::time::Duration;

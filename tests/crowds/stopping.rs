@@ -1,19 +1,15 @@
 //! Faults 38 and 39: told to stop amid a crowd, the program finishes every call, then lets those that listen
 //! go, a few at a time. Told twice, it ends at once.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mcp_doorman::clock::Clock;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use crate::dice::Dice;
 use crate::program::{Program, eventually};
 use crate::support::fake_idp::FakeIdp;
-use crate::wire::{self, Message, Wire};
+use crate::under_way::{AT_ONCE, Upstream, answer_to, open};
+use crate::wire;
 
 #[tokio::test]
 async fn told_to_stop_it_finishes_every_call_and_lets_the_streams_go_one_after_the_other() {
@@ -36,11 +32,11 @@ async fn stop_amid(listening: usize, calling: usize, workers: usize) {
     upstream.finish();
     eventually("it to know", async || !program.is_ready().await).await;
     let mut late = program.connect().await;
-    late.send(wire::call(&token, 9999, "{}")).await;
+    late.send(wire::call(&token, AT_ONCE, "{}")).await;
     let late = late.answer("POST").await.unwrap();
     let is_in_time = told.elapsed() < Duration::from_secs(2);
 
-    assert!(late.status() == 200 && late.text() == answer_to(9999), "{late:?}");
+    assert!(late.status() == 200 && late.text() == answer_to(AT_ONCE), "{late:?}");
     assert!(is_in_time, "it took {:?}, and has shown nothing", told.elapsed());
     let mut calls_over = Vec::new();
     while let Some(ended) = calls.join_next().await {
@@ -100,107 +96,3 @@ async fn told_twice_it_ends_at_once_and_nothing_looks_complete() {
         assert!(!answer.is_whole(), "{answer:?}");
     }
 }
-
-type Ends = JoinSet<(usize, Message, Instant)>;
-
-/// So many requests, under way at the server; each is read to its end.
-async fn open(
-    program: &Program,
-    upstream: &Upstream,
-    numbers: std::ops::Range<usize>,
-    request: impl Fn(usize) -> String,
-) -> Ends {
-    let mut ends = JoinSet::new();
-    let until = upstream.arrived() + numbers.len();
-    for number in numbers {
-        let (mut client, request) = (program.connect().await, request(number));
-        client.send(&request).await;
-        ends.spawn(async move {
-            let answer = client.answer(request.split(' ').next().unwrap()).await;
-            let when = Instant::now();
-            (number, answer.unwrap_or_else(nothing), when)
-        });
-    }
-    eventually("all to be under way", async || upstream.arrived() == until).await;
-    ends
-}
-
-/// Of an answer that did not begin.
-fn nothing() -> Message {
-    let line = ["", "0", ""].map(str::to_owned);
-    Message { line, fields: Vec::new(), body: Vec::new(), trailers: 0, end: wire::End::Open }
-}
-
-/// Answers calls when it is told to, each after a while of its own.
-struct Upstream {
-    address: std::net::SocketAddr,
-    arrived: watch::Receiver<usize>,
-    finish: watch::Sender<bool>,
-}
-
-impl Upstream {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (count, arrived) = watch::channel(0);
-        let (finish, told) = watch::channel(false);
-        let count = Arc::new(count);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&count), told.clone()));
-            }
-        });
-        Self { address, arrived, finish }
-    }
-
-    fn arrived(&self) -> usize {
-        *self.arrived.borrow()
-    }
-
-    fn finish(&self) {
-        self.finish.send_replace(true);
-    }
-}
-
-async fn serve(
-    stream: TcpStream,
-    count: Arc<watch::Sender<usize>>,
-    mut told: watch::Receiver<bool>,
-) {
-    let mut wire = Wire::over(stream);
-    while let Some(request) = wire.request().await {
-        let number = request.number();
-        if request.method() == "GET" {
-            wire.send(format!("{}{}", wire::EVENTS, wire::event(&number.to_string()))).await;
-            count.send_modify(|count| *count += 1);
-            while wire.read_more().await {}
-            return;
-        }
-        count.send_modify(|count| *count += 1);
-        tokio::select! {
-            told = told.wait_for(|told| *told) => drop(told.unwrap()),
-            _ = wire.read_more() => return,
-        }
-        let answer = answer_to(number);
-        if number == 9999 {
-            wire.send(wire::whole(&answer)).await;
-        } else {
-            // Its work: some of it before the answer begins, some while it goes on.
-            let work = Dice::seeded(number as u64).pause(LONGEST_CALL);
-            let first = number.is_multiple_of(2);
-            sleep(if first { work / 2 } else { work }).await;
-            let (begin, rest) = answer.split_at(answer.len() / 2);
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
-            wire.send(head + begin).await;
-            sleep(if first { work / 2 } else { Duration::ZERO }).await;
-            wire.send(rest).await;
-        }
-    }
-}
-
-/// Longer than a packet, so that a cut is seen.
-fn answer_to(number: usize) -> String {
-    format!("{{\"number\":{number},\"text\":\"{}\"}}", "x".repeat(number % 50 * 1000))
-}
-
-const LONGEST_CALL: Duration = Duration::from_secs(5);
