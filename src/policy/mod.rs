@@ -3,6 +3,7 @@
 pub mod access;
 mod admitted;
 pub mod resource;
+pub mod silence;
 mod upstream_server;
 
 pub use access::{Access, AccessEntry, ClaimRule};

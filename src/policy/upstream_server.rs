@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::policy::silence::Silence;
 use crate::tls::{ClientConfig, Connector, ServerTls, TlsFault};
 use crate::wire::{UpstreamProtocol, UpstreamUrl};
 
@@ -18,6 +19,8 @@ pub struct UpstreamServer {
     /// marked sensitive.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub deadlines: UpstreamDeadlines,
+    /// Whichever worker it is silent to.
+    pub silence: Silence,
 }
 
 /// How long it may take.
@@ -44,6 +47,7 @@ impl UpstreamServer {
             tls: None,
             headers: Vec::new(),
             deadlines: UpstreamDeadlines::default(),
+            silence: Silence::default(),
         }
     }
 

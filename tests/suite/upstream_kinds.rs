@@ -279,6 +279,32 @@ async fn a_server_that_never_shakes_hands_is_given_up() {
     soon("an answer", is_refused(doorman, &url, "timed out")).await;
 }
 
+/// Fault 13: a thousand callers would hold a thousand sockets.
+#[tokio::test]
+async fn a_server_that_let_one_caller_wait_is_not_waited_for_by_all() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/mcp", silent.local_addr().unwrap());
+    let deadlines = "upstream_deadlines: { connect: 500ms }";
+    let doorman = Doorman::in_front_of(FakeMcpServer::start().await)
+        .reaching(RESOURCE, &format!("upstream: {url}, {deadlines}"), &[])
+        .start()
+        .await;
+    let token = doorman.log_in().await.tokens.access;
+    doorman.call(&token).await.assert_json_rpc_error(502);
+
+    for _ in 0..20 {
+        doorman.call(&token).await.assert_json_rpc_error(502);
+    }
+
+    let faults: Vec<_> =
+        doorman.log().lines().iter().map(|line| line["fault"].to_string()).collect();
+    let count = |what| faults.iter().filter(|fault| fault.starts_with(what)).count();
+    let waited = count("\"can't connect: timed out after 500 ms");
+    let spared = count("\"can't connect: it let the last one who tried wait in vain");
+    assert_eq!(waited + spared, 21, "{faults:?}");
+    assert!(spared > waited, "{waited} waited");
+}
+
 #[tokio::test]
 async fn a_socket_that_is_not_there_is_waited_for() {
     let folder = tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! The one door to the MCP server: each worker has its own, with its own connections.
 
 mod body;
+mod connect;
 mod http1;
 mod http2;
 mod intake;
@@ -18,9 +19,7 @@ use http::uri::{PathAndQuery, Uri};
 use http::{Method, Response};
 use http_body::Body as _;
 use rustix::io::Errno;
-use socket2::SockRef;
-use tokio::net::{TcpStream, UnixStream, lookup_host};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::policy::{Admitted, Resource, UpstreamDeadlines, UpstreamServer};
 use crate::proxy::headers::{self, IdentityHeaders};
@@ -29,16 +28,17 @@ use crate::proxy::odd_answers::OddAnswers;
 use crate::proxy::redirects::LeadsAway;
 use crate::proxy::sessions::NotGivenOut;
 use crate::proxy::streams::WorkerStreams;
-use crate::wire::keepalive::notice_vanishing;
 use crate::wire::request_body::RequestBody;
-use crate::wire::{Request, UpstreamKind, UpstreamProtocol};
+use crate::wire::{Request, UpstreamProtocol};
 
+use connect::connect;
 use http1::upload::{Coding, Upload};
 use intake::{BadUpload, Intake, TooLarge};
 use pool::Pool;
-use socket::{Socket, Stream};
+use socket::Socket;
 
 pub use body::{BrokenBody, UpstreamBody};
+pub use connect::accepts;
 pub use http1::Garbled;
 pub use http2::NoAnswer;
 
@@ -305,50 +305,6 @@ pub(super) fn target<'a>(judged: &'a Uri, resource: &'a Resource) -> Option<[&'a
     Some([path, within, mark, query])
 }
 
-/// Does `server` accept a connection now, show a certificate that is good if it is to, and speak HTTP/2 if it is
-/// to? For readiness.
-pub async fn accepts(server: &UpstreamServer) -> io::Result<()> {
-    let stream = connect(server).await?;
-    match server.protocol {
-        UpstreamProtocol::Http1 => Ok(()),
-        UpstreamProtocol::Http2 => {
-            timeout(server.deadlines.connect, http2::connection::begin(stream)).await?.map(drop)
-        }
-    }
-}
-
-async fn connect(server: &UpstreamServer) -> io::Result<Stream> {
-    timeout(server.deadlines.connect, async {
-        let authority = server.url.authority.as_str();
-        Ok(match (&server.url.kind, &server.tls) {
-            (UpstreamKind::Http, _) => Stream::Tcp(connect_tcp(authority).await?),
-            (UpstreamKind::Unix(path), _) => Stream::Unix(UnixStream::connect(path).await?),
-            (UpstreamKind::Https, Some(tls)) => {
-                Stream::Tls(Box::new(tls.connect(connect_tcp(authority).await?).await?))
-            }
-            (UpstreamKind::Https, None) => return Err(io::Error::other("TLS is not set up")),
-        })
-    })
-    .await?
-}
-
-async fn connect_tcp(authority: &str) -> io::Result<TcpStream> {
-    let mut first_fault = None;
-    for address in lookup_host(authority).await? {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                notice_vanishing(&SockRef::from(&stream))?;
-                return Ok(stream);
-            }
-            // The first address is the best, and its fault says most: behind 127.0.0.1 `localhost` may be a ::1 that
-            // this machine does not have.
-            Err(error) => first_fault = first_fault.or(Some(error)),
-        }
-    }
-    Err(first_fault.unwrap_or_else(|| io::Error::other("its name has no address")))
-}
-
 /// For the client to send more of the request.
 const UPLOAD: Duration = Duration::from_secs(30);
 /// Bytes a second.
@@ -364,7 +320,6 @@ mod tests {
     use crate::clock::Clock;
     use crate::grants::Revocations;
     use crate::proxy::streams::{StreamSettings, Streams};
-    use crate::wire::keepalive::assert_vanishing_is_noticed;
 
     fn sent(public: &str, upstream: &str, judged: &str) -> Option<String> {
         let resource = Resource::between(public, upstream);
@@ -384,16 +339,6 @@ mod tests {
         }
         let late = io::Error::from(io::ErrorKind::TimedOut);
         assert!(matches!(UpstreamFault::of_connect(late), UpstreamFault::Connect(_)));
-    }
-
-    /// Fault 16 of the design: a stream has no deadline.
-    #[tokio::test]
-    async fn a_server_that_vanished_is_noticed_within_a_minute() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-
-        let stream = connect_tcp(&listener.local_addr().unwrap().to_string()).await.unwrap();
-
-        assert_vanishing_is_noticed(&SockRef::from(&stream));
     }
 
     /// Fault 45 of the design.
