@@ -94,6 +94,7 @@ pub struct Running {
     control: Arc<Control>,
     readiness: Arc<Readiness>,
     front: Arc<Front>,
+    peers: Peers,
     estate: Estate,
     /// Boxed, so that who holds a process holds little.
     serving: Mutex<Box<Serving>>,
@@ -151,7 +152,8 @@ pub async fn start_on(
     let peers = peers(config, open_files);
     let readiness = Arc::new(Readiness::default());
     let streams = &estate.streams;
-    let public = serve_public(listeners.public, config, peers, Arc::clone(&front), streams, &log)?;
+    let public =
+        serve_public(listeners.public, config, peers.clone(), Arc::clone(&front), streams, &log)?;
     let health = serve_health(listeners.health, &readiness, &log)?;
     let tasks: [Task; 2] = [
         Box::pin(background::watch_memory(memory, Arc::clone(streams))),
@@ -173,6 +175,7 @@ pub async fn start_on(
         control,
         readiness,
         front,
+        peers,
         estate,
         serving,
         log,
@@ -310,9 +313,13 @@ fn peers(config: &Config, open_files: u64) -> Peers {
         ConnectionLimit::AtMost(count) => Some(count),
         ConnectionLimit::Unlimited => None,
     };
-    // Behind proxies is everybody, and on loopback our own pod.
+    Peers::new(most, spared(config))
+}
+
+/// Behind proxies is everybody, and on loopback our own pod.
+fn spared(config: &Config) -> Vec<IpNet> {
     let loopback = [IpNet::from(LOOPBACK_V4), IpNet::from(LOOPBACK_V6)];
-    Peers::new(most, [config.trusted_proxies.ranges(), &loopback].concat())
+    [config.trusted_proxies.ranges(), &loopback].concat()
 }
 
 /// RFC 1122 §3.2.1.3, RFC 4291 §2.5.3

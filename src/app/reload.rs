@@ -10,7 +10,7 @@ use tracing::instrument::WithSubscriber as _;
 
 use crate::admin::health::Readiness;
 use crate::app::build::{self, Derived, Parts, takes_tokens_of_the_idp};
-use crate::app::{Running, StartFault, Task, announcement, background, spawn_all};
+use crate::app::{Running, StartFault, Task, announcement, background, spared, spawn_all};
 use crate::config::{Config, IssuedBy, ResourceSettings};
 use crate::grants::GrantId;
 use crate::idp::DiscoveryFault;
@@ -80,6 +80,7 @@ impl Running {
         self.control.grants.store(Arc::new(parts.grants.clone()));
         announcement::changed(&parts.config);
         let next = Serving::begin(parts, seen, Some(before), &self.readiness, &self.log);
+        self.peers.spare(spared(&next.parts.config));
         self.front.replace(routes);
         serving.end();
         **serving = next;
@@ -115,6 +116,8 @@ impl Serving {
         let keys_of = takes_tokens_of_the_idp(config).then(|| Arc::clone(idp));
         let issuing = (config.issued_by == IssuedBy::Idp).then(|| Arc::clone(idp));
         let audiences = config.resources.iter().map(ResourceSettings::audience_name).collect();
+        // Who was waited for is waited for further.
+        let before = before.filter(|_| readiness.has_seen_upstreams());
         let upstreams = parts.upstreams_unlike(before);
         let tasks: [Task; 6] = [
             Box::pin(background::find_idp(Arc::clone(idp))),

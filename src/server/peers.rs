@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use crate::budget::Block;
@@ -16,7 +17,7 @@ pub struct Peers {
     /// `None`: nothing is counted.
     most: Option<NonZeroUsize>,
     /// Whose connections are not counted.
-    spared: Vec<IpNet>,
+    spared: Arc<ArcSwap<Vec<IpNet>>>,
     open: Open,
 }
 
@@ -35,7 +36,12 @@ pub struct Crowded;
 impl Peers {
     /// At most `most` from each address, but for those in `spared`.
     pub fn new(most: Option<NonZeroUsize>, spared: Vec<IpNet>) -> Self {
-        Self { most, spared, open: Open::default() }
+        Self { most, spared: Arc::new(ArcSwap::from_pointee(spared)), open: Open::default() }
+    }
+
+    /// From now on connections of these are not counted, and of no others.
+    pub fn spare(&self, ranges: Vec<IpNet>) {
+        self.spared.store(Arc::new(ranges));
     }
 
     pub fn most(&self) -> Option<NonZeroUsize> {
@@ -46,7 +52,7 @@ impl Peers {
     pub fn admit(&self, peer: IpAddr) -> Result<Seat, Crowded> {
         let peer = peer.to_canonical();
         let Some(most) = self.most else { return Ok(Seat(None)) };
-        if self.spared.iter().any(|range| range.contains(&peer)) {
+        if self.spared.load().iter().any(|range| range.contains(&peer)) {
             return Ok(Seat(None));
         }
         let block = Block::of(peer);
@@ -85,6 +91,19 @@ mod tests {
 
     fn peers(most: usize) -> Peers {
         Peers::new(NonZeroUsize::new(most), vec!["10.0.0.0/8".parse().unwrap()])
+    }
+
+    /// The operator named the ingress while the process runs.
+    #[test]
+    fn who_is_spared_from_now_on_is_not_counted() {
+        let peers = peers(1);
+        let ingress = "192.0.2.1".parse().unwrap();
+        let _seat = peers.admit(ingress).unwrap();
+        assert!(peers.admit(ingress).is_err());
+
+        peers.clone().spare(vec!["192.0.2.0/24".parse().unwrap()]);
+
+        assert!(peers.admit(ingress).is_ok());
     }
 
     /// Threat F6 of the design.

@@ -223,6 +223,21 @@ async fn keys_that_wait_for_a_restart_are_named() {
     assert!(doorman.reload(|_| {}).await.unwrap().is_empty());
 }
 
+/// Before its server has been there once, a pod is not in service.
+#[tokio::test]
+async fn a_server_that_was_waited_for_is_waited_for_further() {
+    let doorman = Doorman::in_front_of(FakeMcpServer::refusing()).start().await;
+    doorman.log().line_with("waiting for the upstream").await;
+
+    doorman.reload(|config| config.contact = None).await.unwrap();
+
+    let ready = doorman.health().send(Request::get("/readyz")).await;
+    assert_eq!(
+        ready.assert_status(503).text(),
+        "waiting for the upstream to accept a connection\n"
+    );
+}
+
 #[tokio::test]
 async fn resources_come_and_go() {
     let (doorman, other) = (usual().await, FakeMcpServer::start().await);
