@@ -15,6 +15,7 @@ use crate::support::doorman::{Doorman, HOUR, mcp_request, sealing_key};
 use crate::support::exchange::Request;
 use crate::support::fake_idp::{DISCOVERY, FakeIdp};
 use crate::support::fake_mcp_server::FakeMcpServer;
+use crate::support::soon;
 
 async fn usual() -> Doorman {
     Doorman::in_front_of(FakeMcpServer::start().await).start().await
@@ -227,15 +228,19 @@ async fn keys_that_wait_for_a_restart_are_named() {
 #[tokio::test]
 async fn a_server_that_was_waited_for_is_waited_for_further() {
     let doorman = Doorman::in_front_of(FakeMcpServer::refusing()).start().await;
-    doorman.log().line_with("waiting for the upstream").await;
+    let health = doorman.health();
+    let unready = async || health.send(Request::get("/readyz")).await.assert_status(503).text();
+    let waits = "waiting for the upstream to accept a connection\n";
+    let all_else = async {
+        while unready().await != waits {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("all else to be there", all_else).await;
 
     doorman.reload(|config| config.contact = None).await.unwrap();
 
-    let ready = doorman.health().send(Request::get("/readyz")).await;
-    assert_eq!(
-        ready.assert_status(503).text(),
-        "waiting for the upstream to accept a connection\n"
-    );
+    assert_eq!(unready().await, waits);
 }
 
 #[tokio::test]
