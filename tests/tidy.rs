@@ -123,24 +123,6 @@ fn one_module_names_the_tls_library() {
     }
 }
 
-/// What the library makes of claims and keys is too lenient (docs/decisions/0010).
-#[test]
-fn the_jwt_library_checks_signatures_only() {
-    let mut uses = 0;
-    for Source { path, text } in sources("src") {
-        for line in code(&text).filter(|line| line.contains("jsonwebtoken")) {
-            let taken = ["::crypto::verify(", "::{Algorithm, DecodingKey};"];
-            assert!(
-                path.starts_with("src/jose") && taken.iter().any(|name| line.contains(name)),
-                "{}: only src/jose/ may, and no more of it: {line}",
-                path.display(),
-            );
-            uses += 1;
-        }
-    }
-    assert!(uses > 0, "nobody uses it: remove it from Cargo.toml");
-}
-
 #[test]
 fn no_lint_is_silenced_and_no_test_is_skipped() {
     // Put together here, so that this file does not find itself.

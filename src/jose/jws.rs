@@ -16,7 +16,7 @@ pub struct Jws<'a> {
     payload: Vec<u8>,
     /// What was signed: header and payload as they came.
     message: &'a str,
-    signature: &'a str,
+    signature: Vec<u8>,
 }
 
 /// What counts of a header. A member that comes twice is refused by the reader.
@@ -66,7 +66,8 @@ impl<'a> Jws<'a> {
         let (message, signature) = text.rsplit_once('.').ok_or(NotSigned::Form)?;
         let (header, payload) = message.split_once('.').ok_or(NotSigned::Form)?;
         // A dot is not of base64url, so more than three parts fail here.
-        let [header, payload, _] = [decoded(header)?, decoded(payload)?, decoded(signature)?];
+        let [header, payload, signature] =
+            [decoded(header)?, decoded(payload)?, decoded(signature)?];
         let header: Header =
             json::object(&header).map_err(|error| NotSigned::Header(brief(&error)))?;
         // Before anybody is asked for keys.
@@ -111,10 +112,10 @@ impl<'a> Jws<'a> {
             return Err(NotSigned::KeyId);
         }
         let mut why_not = NotSigned::AnotherAlgorithm;
-        let fitting = named.filter_map(|key| Some((key, key.algorithm(&self.header.alg)?)));
+        let fitting = named.filter_map(|key| key.verifier(&self.header.alg));
         // Each costs as much as a good token, so a set of many keys must not make a forged one dear.
-        for (key, algorithm) in fitting.take(MOST_KEYS) {
-            if key.verifies(algorithm, self.message, self.signature) {
+        for key in fitting.take(MOST_KEYS) {
+            if key.verifies(self.message.as_bytes(), &self.signature) {
                 return Ok(self.payload);
             }
             why_not = NotSigned::Signature;

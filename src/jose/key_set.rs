@@ -1,12 +1,13 @@
 //! A JWK Set (RFC 7517 §5): the public keys that somebody signs with.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, EcdsaVerificationAlgorithm,
-    ParsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
+    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
+    RsaPublicKeyComponents, VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -25,12 +26,12 @@ pub struct KeySet {
 #[derive(Clone, Debug)]
 pub struct Key {
     id: Option<String>,
-    material: DecodingKey,
-    algorithms: Vec<Named>,
+    verifiers: Vec<(&'static str, Verifier)>,
 }
 
-/// An algorithm by its registered name.
-type Named = (&'static str, Algorithm);
+/// One key and one algorithm, made once: to make it of its numbers costs half as much as to verify a signature.
+#[derive(Clone, Debug)]
+pub struct Verifier(ParsedPublicKey);
 
 /// Why a text is not a set of keys to verify with. Never shows any of it: it may be a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -159,32 +160,31 @@ impl Key {
         if id.as_ref().is_some_and(|id| id.is_empty() || id.len() > LONGEST_ID) {
             return Err(Flaw::Id);
         }
-        let (material, fitting) = match (raw.kty.as_str(), raw.crv.as_deref()) {
-            ("RSA", _) => (rsa(raw)?, &RSA[..]),
-            ("EC", Some("P-256")) => (point(raw, 32, &ECDSA_P256_SHA256_FIXED)?, &P256[..]),
-            ("EC", Some("P-384")) => (point(raw, 48, &ECDSA_P384_SHA384_FIXED)?, &P384[..]),
-            ("OKP", Some("Ed25519")) => (edwards(raw)?, &EDWARDS[..]),
+        let mut verifiers = match (raw.kty.as_str(), raw.crv.as_deref()) {
+            ("RSA", _) => rsa(raw)?,
+            ("EC", Some("P-256")) => point(raw, 32, ("ES256", &ECDSA_P256_SHA256_FIXED))?,
+            ("EC", Some("P-384")) => point(raw, 48, ("ES384", &ECDSA_P384_SHA384_FIXED))?,
+            ("OKP", Some("Ed25519")) => edwards(raw)?,
             (_, _) => return Err(Flaw::Unsupported),
         };
         // RFC 7517 §4.4: a key may be meant for one algorithm only.
-        let meant = |(name, _): &&Named| raw.alg.as_deref().is_none_or(|alg| alg == *name);
-        let algorithms: Vec<Named> = fitting.iter().filter(meant).copied().collect();
-        if algorithms.is_empty() {
+        verifiers.retain(|(name, _)| raw.alg.as_deref().is_none_or(|alg| alg == *name));
+        if verifiers.is_empty() {
             return Err(Flaw::Algorithm);
         }
-        Ok(Self { id, material, algorithms })
+        Ok(Self { id, verifiers })
     }
 
-    /// The algorithm of this name, if it is one for this key.
-    pub fn algorithm(&self, name: &str) -> Option<Algorithm> {
-        self.algorithms.iter().find(|(own, _)| *own == name).map(|(_, algorithm)| *algorithm)
+    /// For the algorithm of this name, if it is one for this key.
+    pub fn verifier(&self, algorithm: &str) -> Option<&Verifier> {
+        self.verifiers.iter().find(|(own, _)| *own == algorithm).map(|(_, verifier)| verifier)
     }
+}
 
-    /// Is `signature`, in base64url, one of `message` by this key?
-    pub fn verifies(&self, algorithm: Algorithm, message: &str, signature: &str) -> bool {
-        let verified =
-            jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.material, algorithm);
-        verified == Ok(true)
+impl Verifier {
+    /// Is `signature` one of `message`?
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.0.verify_sig(message, signature).is_ok()
     }
 }
 
@@ -201,7 +201,7 @@ impl RawKey {
     }
 }
 
-fn rsa(raw: &RawKey) -> Result<DecodingKey, Flaw> {
+fn rsa(raw: &RawKey) -> Result<Vec<(&'static str, Verifier)>, Flaw> {
     let modulus = decoded(raw.n.as_ref()).ok_or(Flaw::Rsa)?;
     let exponent = decoded(raw.e.as_ref()).ok_or(Flaw::Rsa)?;
     let bits = match modulus.first() {
@@ -212,30 +212,34 @@ fn rsa(raw: &RawKey) -> Result<DecodingKey, Flaw> {
     if !(2048..=8192).contains(&bits) || exponent != [1, 0, 1] {
         return Err(Flaw::Rsa);
     }
-    Ok(DecodingKey::from_rsa_raw_components(&modulus, &exponent))
+    let key = RsaPublicKeyComponents { n: &modulus, e: &exponent };
+    let verifier = |parameters| key.to_parsed_public_key(parameters).map(Verifier);
+    RSA.iter()
+        .map(|(name, parameters)| Ok((*name, verifier(parameters).map_err(|_| Flaw::Rsa)?)))
+        .collect()
 }
 
 /// RFC 7518 §6.2.1: both coordinates in full length.
 fn point(
     raw: &RawKey,
     length: usize,
-    curve: &'static EcdsaVerificationAlgorithm,
-) -> Result<DecodingKey, Flaw> {
+    (name, curve): (&'static str, &'static dyn VerificationAlgorithm),
+) -> Result<Vec<(&'static str, Verifier)>, Flaw> {
     let x = decoded(raw.x.as_ref()).ok_or(Flaw::Point)?;
     let y = decoded(raw.y.as_ref()).ok_or(Flaw::Point)?;
     if x.len() != length || y.len() != length {
         return Err(Flaw::Point);
     }
     let uncompressed = [&[4], x.as_slice(), y.as_slice()].concat();
-    ParsedPublicKey::new(curve, &uncompressed).map_err(|_| Flaw::Point)?;
-    Ok(DecodingKey::from_ec_der(&uncompressed))
+    let key = ParsedPublicKey::new(curve, &uncompressed).map_err(|_| Flaw::Point)?;
+    Ok(vec![(name, Verifier(key))])
 }
 
-/// RFC 8037 §2
-fn edwards(raw: &RawKey) -> Result<DecodingKey, Flaw> {
+/// RFC 8037 §2. RFC 9864 has a new name for what it calls `EdDSA` with such a key.
+fn edwards(raw: &RawKey) -> Result<Vec<(&'static str, Verifier)>, Flaw> {
     let x = decoded(raw.x.as_ref()).ok_or(Flaw::Point)?;
-    ParsedPublicKey::new(&ED25519, &x).map_err(|_| Flaw::Point)?;
-    Ok(DecodingKey::from_ed_der(&x))
+    let key = Verifier(ParsedPublicKey::new(&ED25519, &x).map_err(|_| Flaw::Point)?);
+    Ok(vec![("EdDSA", key.clone()), ("Ed25519", key)])
 }
 
 fn decoded(text: Option<&String>) -> Option<Vec<u8>> {
@@ -246,18 +250,15 @@ fn decoded(text: Option<&String>) -> Option<Vec<u8>> {
 pub const ALGORITHMS: [&str; 10] =
     ["ES256", "ES384", "EdDSA", "Ed25519", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
-const RSA: [Named; 6] = [
-    ("RS256", Algorithm::RS256),
-    ("RS384", Algorithm::RS384),
-    ("RS512", Algorithm::RS512),
-    ("PS256", Algorithm::PS256),
-    ("PS384", Algorithm::PS384),
-    ("PS512", Algorithm::PS512),
+/// RFC 7518 §3.3, §3.5
+const RSA: [(&str, &RsaParameters); 6] = [
+    ("RS256", &RSA_PKCS1_2048_8192_SHA256),
+    ("RS384", &RSA_PKCS1_2048_8192_SHA384),
+    ("RS512", &RSA_PKCS1_2048_8192_SHA512),
+    ("PS256", &RSA_PSS_2048_8192_SHA256),
+    ("PS384", &RSA_PSS_2048_8192_SHA384),
+    ("PS512", &RSA_PSS_2048_8192_SHA512),
 ];
-const P256: [Named; 1] = [("ES256", Algorithm::ES256)];
-const P384: [Named; 1] = [("ES384", Algorithm::ES384)];
-/// RFC 9864 has a new name for what RFC 8037 calls `EdDSA` with such a key.
-const EDWARDS: [Named; 2] = [("EdDSA", Algorithm::EdDSA), ("Ed25519", Algorithm::EdDSA)];
 
 /// As many signatures are tried where a header names no key, or several have its `kid`.
 pub(super) const MOST_KEYS: usize = 8;
