@@ -2,6 +2,7 @@
 
 mod background;
 mod build;
+mod certificate;
 pub mod memory;
 pub mod stop;
 
@@ -38,6 +39,7 @@ use crate::seal::SealFault;
 use crate::server::{self, DrainSettings, Drained, Listener, Peers, WorkerSettings, descriptors};
 use crate::store::replicas::Replica;
 use crate::store::{StateFault, StateSettings};
+use crate::tls::{Acceptor, TlsFault};
 
 use crate::app::memory::Memory;
 use build::{Built, takes_tokens_of_the_idp};
@@ -61,6 +63,8 @@ pub enum StartFault {
     Listen(server::StartFault),
     #[error("health.listen: {0}")]
     HealthListen(server::StartFault),
+    #[error("tls: {0}")]
+    Tls(#[from] TlsFault),
     #[error("admin.socket: {0}")]
     AdminSocket(#[from] socket::BindFault),
     #[error("can't prepare connections to the outside: {0}")]
@@ -167,6 +171,9 @@ pub async fn start_on(
         tokio::spawn(serving.with_subscriber(surroundings.log.clone()));
     }
     announce(&config, public.address(), health.address(), open_files);
+    if let Some(identity) = &config.tls {
+        certificate::warn_if_it_ends(identity, surroundings.clock.now());
+    }
     let is_stopping = AtomicBool::default();
     Ok(Running {
         public,
@@ -272,7 +279,8 @@ fn serve_public(
             async move { worker.0.answer(&worker.1, &mut request, peer).await }
         }
     };
-    let settings = WorkerSettings { log: log.clone(), peers };
+    let tls = config.tls.clone().map(Acceptor::new).transpose()?;
+    let settings = WorkerSettings { log: log.clone(), peers, tls };
     server::start(listener, config.workers, &settings, make_handler).map_err(StartFault::Listen)
 }
 
@@ -288,7 +296,7 @@ fn serve_health(
             std::future::ready(health::answer(&readiness, &request).map(Into::into))
         }
     };
-    let settings = WorkerSettings { log: log.clone(), peers: Peers::default() };
+    let settings = WorkerSettings { log: log.clone(), peers: Peers::default(), tls: None };
     server::start(listener, NonZeroUsize::MIN, &settings, make_handler)
         .map_err(StartFault::HealthListen)
 }
@@ -318,6 +326,7 @@ fn announce(config: &Config, address: SocketAddr, health: SocketAddr, open_files
         %health,
         admin = config.admin_socket.as_ref().map(|path| path.display().to_string()),
         workers = config.workers,
+        tls = config.tls.is_some(),
         // Worth a word if it is few.
         open_files = (open_files < ENOUGH_FILES).then_some(open_files),
         issuer = %config.issuer,

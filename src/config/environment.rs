@@ -1,4 +1,4 @@
-//! What the configuration may see of the world: variables, files, processors. A parameter, so that a
+//! What the configuration may see of the world: variables, files, processors, time. A parameter, so that a
 //! test needs neither global state nor files.
 
 use std::collections::BTreeMap;
@@ -12,12 +12,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-/// Variables, files and processors. Files that were not given are read from the disk.
+use crate::clock::{Clock, Timestamp};
+
+/// Variables, files, processors and time. Files that were not given are read from the disk.
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
     files: BTreeMap<PathBuf, String>,
     parallelism: NonZeroUsize,
     secrets: Secrets,
+    clock: Clock,
 }
 
 /// May the files and variables that hold secrets be looked at?
@@ -33,13 +36,18 @@ impl Environment {
         // vars() would panic on a variable that is not UTF-8.
         let variables = env::vars_os().collect();
         let parallelism = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { variables, files: BTreeMap::new(), parallelism, secrets: Secrets::Here }
+        Self { variables, parallelism, ..Self::empty() }
     }
 
-    /// No variables, one processor.
+    /// No variables, one processor, the machine's time.
     pub fn empty() -> Self {
-        let (variables, files) = (BTreeMap::new(), BTreeMap::new());
-        Self { variables, files, parallelism: NonZeroUsize::MIN, secrets: Secrets::Here }
+        Self {
+            variables: BTreeMap::new(),
+            files: BTreeMap::new(),
+            parallelism: NonZeroUsize::MIN,
+            secrets: Secrets::Here,
+            clock: Clock::System,
+        }
     }
 
     pub fn with_variable(mut self, name: &str, value: &str) -> Self {
@@ -58,6 +66,12 @@ impl Environment {
         self
     }
 
+    /// What is to be good now is so by `clock`.
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Secrets are not here, so nobody looks for them. What is loaded so can be checked, not started: it has
     /// none of the sealing keys.
     pub fn without_secrets(mut self) -> Self {
@@ -67,6 +81,10 @@ impl Environment {
 
     pub(super) fn has_secrets(&self) -> bool {
         self.secrets == Secrets::Here
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(super) fn parallelism(&self) -> NonZeroUsize {

@@ -34,7 +34,7 @@ use crate::seal::KeyMaterial;
 use crate::server::{DrainSettings, ListenAddress};
 use crate::store::StateSettings;
 use crate::telemetry::LogSettings;
-use crate::tls::ServerTls;
+use crate::tls::{ServerIdentity, ServerTls};
 use crate::wire::{TrustedProxies, UpstreamProtocol, UpstreamUrl};
 
 pub use crate::token::MachineSettings;
@@ -46,6 +46,8 @@ pub use schema::schema;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listen: ListenAddress,
+    /// `None`: plain HTTP is spoken there. Or it was loaded without secrets.
+    pub tls: Option<ServerIdentity>,
     pub health: ListenAddress,
     /// Absolute, and short enough for a socket.
     pub admin_socket: Option<PathBuf>,

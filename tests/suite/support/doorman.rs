@@ -685,6 +685,7 @@ impl Builder {
         let others = self.resources.iter().map(|(url, upstream)| self.resource(url, upstream));
         Config {
             listen: any_port(),
+            tls: None,
             health: any_port(),
             admin_socket: self.admin_socket.clone(),
             workers: NonZeroUsize::new(self.workers).unwrap(),
