@@ -199,6 +199,11 @@ impl Running {
         self.health.address()
     }
 
+    /// What shows clients the certificate, and takes a renewed one; `None` if it was started without `tls`.
+    pub fn tls(&self) -> Option<&Acceptor> {
+        self.public.tls()
+    }
+
     /// How many answers of upstreams are under way.
     pub fn open_answers(&self) -> usize {
         self.streams.count()
