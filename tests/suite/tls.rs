@@ -185,14 +185,14 @@ async fn who_speaks_plain_http_to_it_is_told_and_so_is_the_operator() {
     doorman.until_ready().await;
 }
 
-/// Threat F12: 300 are enough to see that none is waited for.
+/// Threat F12: 300 are enough to see that none is waited for. More: tests/crowds.
 #[tokio::test]
 async fn who_never_finishes_a_handshake_is_in_nobodys_way() {
     let doorman = builder().await.start().await;
     let token = doorman.log_in().await.tokens.access;
     let feed = doorman.upstream().streams_events();
     let mut live = doorman.door().open(doorman.request(&token)).await;
-    let hello = hello().await;
+    let hello = TlsAuthority::new().client_of(HOST).hello().await;
     let mut stalled = Vec::new();
     for number in 0..300 {
         let mut stream = TcpStream::connect(doorman.door().address).await.unwrap();
@@ -214,26 +214,6 @@ async fn who_never_finishes_a_handshake_is_in_nobodys_way() {
         doorman.stop().await;
     })
     .await;
-}
-
-/// What a client says first.
-async fn hello() -> Vec<u8> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let client = TlsAuthority::new().client_of(HOST);
-    let connecting = async {
-        let stream = TcpStream::connect(address).await.unwrap();
-        client.connect(stream, b"http/1.1").await.unwrap_err();
-    };
-    let listening = async {
-        let mut stream = listener.accept().await.unwrap().0;
-        let mut hello = vec![0; 5];
-        stream.read_exact(&mut hello).await.unwrap();
-        hello.resize(5 + usize::from(u16::from_be_bytes([hello[3], hello[4]])), 0);
-        stream.read_exact(&mut hello[5..]).await.unwrap();
-        hello
-    };
-    tokio::join!(connecting, listening).1
 }
 
 /// Fault 37

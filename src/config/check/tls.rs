@@ -66,8 +66,8 @@ pub(super) fn check(
         )),
         Unusable::AnotherKey => reading.tell(Problem::at(
             &key.spot,
-            format!("is not the key of the certificate in {}", file.value),
-            "put the key there that the certificate was made for",
+            format!("is not the key of the first certificate in {}", file.value),
+            "put the key there that this certificate was made for, or that certificate first",
         )),
     })
 }

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -101,6 +102,23 @@ impl TlsClient {
         config.alpn_protocols = vec![protocol.to_vec()];
         let name = self.name.clone().try_into().unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+
+    /// What it says first, as it goes over the wire.
+    pub async fn hello(&self) -> Vec<u8> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let listening = async {
+            let mut stream = listener.accept().await.unwrap().0;
+            let mut hello = vec![0; 5];
+            stream.read_exact(&mut hello).await.unwrap();
+            hello.resize(5 + usize::from(u16::from_be_bytes([hello[3], hello[4]])), 0);
+            stream.read_exact(&mut hello[5..]).await.unwrap();
+            hello
+        };
+        let (refused, hello) = tokio::join!(self.connect(stream, b"http/1.1"), listening);
+        refused.unwrap_err();
+        hello
     }
 }
 
