@@ -1,9 +1,11 @@
 //! Time as a parameter: nothing else reads the wall clock, so a test can be an hour later at once.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 
 /// Whole seconds since 1970-01-01 UTC, the resolution of every lifetime in OAuth.
@@ -27,6 +29,14 @@ impl Timestamp {
     /// How long from `self` until `later`; zero if that has passed.
     pub const fn until(self, later: Self) -> Duration {
         Duration::from_secs(later.0.saturating_sub(self.0))
+    }
+}
+
+/// As RFC 3339 writes it; nothing, if it is later than any date.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = i64::try_from(self.0).ok().and_then(|time| DateTime::from_timestamp(time, 0));
+        time.map_or(Ok(()), |time| write!(f, "{}T{}Z", time.date_naive(), time.time()))
     }
 }
 

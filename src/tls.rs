@@ -1,5 +1,9 @@
-//! The only module that names rustls types: the provider, what we trust when we call out, and TLS to an
-//! upstream. A host's name is always verified.
+//! The only module that names rustls types: the provider, what we trust when we call out, TLS to an upstream, and in
+//! `server` TLS towards who calls us. A host's name is always verified.
+
+mod server;
+#[cfg(test)]
+pub mod trial;
 
 use std::fmt;
 use std::io;
@@ -22,6 +26,9 @@ use crate::secret::Secret;
 use crate::wire::UpstreamProtocol;
 
 pub use rustls::ClientConfig;
+pub use server::{
+    Acceptor, Agreed, CurrentChain, HandshakeFault, Hello, NotCurrent, ServerIdentity, ServerStream,
+};
 
 /// A connection over which TLS is spoken.
 pub type TlsStream = tokio_rustls::client::TlsStream<TcpStream>;
@@ -207,18 +214,23 @@ impl Chain {
 impl ClientIdentity {
     /// Errors: about the key, unless its certificate can't be read.
     pub fn new(chain: Chain, key: &Secret) -> Result<Self, Unusable> {
-        let key =
-            PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(|_| Unusable::NoKey)?;
-        let error = match CertifiedKey::from_der(chain.0, key, &default_provider()) {
-            Ok(own) => return Ok(Self(Arc::new(own))),
-            Err(error) => error,
-        };
-        if matches!(error, rustls::Error::InconsistentKeys(_)) {
-            return Err(Unusable::AnotherKey);
-        }
-        let is_certificate = matches!(error, rustls::Error::InvalidCertificate(_));
-        Err(if is_certificate { Unusable::BadCertificate } else { Unusable::NoKey })
+        certified_key(chain, key).map(|own| Self(Arc::new(own)))
     }
+}
+
+/// Errors: about the key, unless its certificate can't be read.
+fn certified_key(chain: Chain, key: &Secret) -> Result<CertifiedKey, Unusable> {
+    let key =
+        PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(|_| Unusable::NoKey)?;
+    let error = match CertifiedKey::from_der(chain.0, key, &default_provider()) {
+        Ok(own) => return Ok(own),
+        Err(error) => error,
+    };
+    if matches!(error, rustls::Error::InconsistentKeys(_)) {
+        return Err(Unusable::AnotherKey);
+    }
+    let is_certificate = matches!(error, rustls::Error::InvalidCertificate(_));
+    Err(if is_certificate { Unusable::BadCertificate } else { Unusable::NoKey })
 }
 
 /// Makes TLS connections to one server. Clones share what it learns for its next connection.
@@ -307,8 +319,8 @@ impl fmt::Debug for Connector {
 /// RFC 7301.
 const fn alpn(protocol: UpstreamProtocol) -> &'static [u8] {
     match protocol {
-        UpstreamProtocol::Http1 => b"http/1.1",
-        UpstreamProtocol::Http2 => b"h2",
+        UpstreamProtocol::Http1 => ALPN_HTTP1,
+        UpstreamProtocol::Http2 => ALPN_HTTP2,
     }
 }
 
@@ -321,6 +333,9 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Unusable> {
 
 /// Of one server.
 const KEPT_SESSIONS: usize = 8;
+/// RFC 7301 §6, RFC 9113 §3.1
+const ALPN_HTTP1: &[u8] = b"http/1.1";
+const ALPN_HTTP2: &[u8] = b"h2";
 
 /// Both ends of a connection over TLS, for tests of what is sent over one.
 #[cfg(test)]

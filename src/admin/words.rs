@@ -1,9 +1,7 @@
 //! What travels over the admin socket: both ends have it from here.
 
-use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
 use crate::grants::Grant;
 
 /// `GET`, with a `Filter` as its query: `Line`s, one in a line.
@@ -125,9 +123,9 @@ impl Connection {
             client: grant.client.hex(),
             resource: grant.resource.clone(),
             scopes: grant.scopes.names().map(str::to_owned).collect(),
-            since: rfc3339(grant.began),
-            refreshed: rfc3339(grant.generations.issued_at()),
-            ends_at: rfc3339(grant.ends_at),
+            since: grant.began.to_string(),
+            refreshed: grant.generations.issued_at().to_string(),
+            ends_at: grant.ends_at.to_string(),
         }
     }
 }
@@ -150,11 +148,4 @@ pub(super) fn is_user(grant: &Grant, text: &str) -> bool {
 
 pub(super) fn is_client(grant: &Grant, text: &str) -> bool {
     grant.client.hex() == text || grant.client_name == text
-}
-
-fn rfc3339(time: Timestamp) -> String {
-    let time =
-        i64::try_from(time.seconds()).ok().and_then(|time| DateTime::from_timestamp(time, 0));
-    // The end of time is later than any date.
-    time.map_or_else(String::new, |time| format!("{}T{}Z", time.date_naive(), time.time()))
 }

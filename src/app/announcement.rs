@@ -2,17 +2,25 @@
 
 use std::net::SocketAddr;
 
-use crate::app::{backchannel_logout_uri, redirect_uri};
+use crate::app::{backchannel_logout_uri, certificate, redirect_uri};
+use crate::clock::Timestamp;
 use crate::config::{Config, IssuedBy};
 use crate::store::StateSettings;
 
-pub fn started(config: &Config, address: SocketAddr, health: SocketAddr, open_files: u64) {
+pub fn started(
+    config: &Config,
+    address: SocketAddr,
+    health: SocketAddr,
+    open_files: u64,
+    now: Timestamp,
+) {
     resources(config);
     tracing::info!(
         %address,
         %health,
         admin = config.admin_socket.as_ref().map(|path| path.display().to_string()),
         workers = config.workers,
+        tls = config.tls.is_some(),
         // Worth a word if it is few.
         open_files = (open_files < ENOUGH_FILES).then_some(open_files),
         issuer = %config.issuer,
@@ -22,6 +30,7 @@ pub fn started(config: &Config, address: SocketAddr, health: SocketAddr, open_fi
         version = env!("CARGO_PKG_VERSION"),
         "started"
     );
+    certificate(config, now);
     logins(config);
     if config.issued_by == IssuedBy::Doorman {
         state(config);
@@ -29,14 +38,21 @@ pub fn started(config: &Config, address: SocketAddr, health: SocketAddr, open_fi
 }
 
 /// A running process serves by `config` from now on.
-pub fn changed(config: &Config) {
+pub fn changed(config: &Config, now: Timestamp) {
     resources(config);
+    certificate(config, now);
     logins(config);
 }
 
 fn resources(config: &Config) {
     for resource in &config.resources {
         tracing::info!(resource = %resource.url, upstream = %resource.upstream, "serving");
+    }
+}
+
+fn certificate(config: &Config, now: Timestamp) {
+    if let Some(identity) = &config.tls {
+        certificate::warn_if_it_ends(identity, now);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::authorization_server::clients::declared::ServiceAccount;
 use crate::authorization_server::clients::document::Documents;
 use crate::browser::Cookies;
 use crate::chance::Chance;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, IssuedBy, ResourceSettings};
 use crate::grants::{Foundation, GrantId, Grants, Revocations};
 use crate::idp::profile::ClaimPath;
@@ -92,6 +92,10 @@ impl Estate {
             revocations,
             replica,
         })
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 }
 

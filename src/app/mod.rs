@@ -3,6 +3,7 @@
 mod announcement;
 mod background;
 mod build;
+mod certificate;
 pub mod memory;
 mod reload;
 pub mod stop;
@@ -41,6 +42,7 @@ use crate::router::Front;
 use crate::seal::SealFault;
 use crate::server::{self, DrainSettings, Drained, Listener, Peers, WorkerSettings, descriptors};
 use crate::store::StateFault;
+use crate::tls::{Acceptor, TlsFault};
 
 use crate::app::memory::Memory;
 use build::{Derived, Estate};
@@ -66,6 +68,8 @@ pub enum StartFault {
     Listen(server::StartFault),
     #[error("health.listen: {0}")]
     HealthListen(server::StartFault),
+    #[error("tls: {0}")]
+    Tls(#[from] TlsFault),
     #[error("admin.socket: {0}")]
     AdminSocket(#[from] socket::BindFault),
     #[error("can't prepare connections to the outside: {0}")]
@@ -146,6 +150,7 @@ pub async fn start_on(
     let estate = Estate::of(&config, &ring, &surroundings).await?;
     let Derived { routes, parts, seen } = build::derive(config, ring, &estate, None)?;
     let Surroundings { clock, chance, memory, .. } = surroundings;
+    let now = clock.now();
     let front = Arc::new(Front::new(routes, clock, chance)?);
     let config = &parts.config;
     let open_files = descriptors::raise();
@@ -166,7 +171,7 @@ pub async fn start_on(
         let serving = socket.serve(Arc::clone(&control));
         tokio::spawn(serving.with_subscriber(log.clone()));
     }
-    announcement::started(config, public.address(), health.address(), open_files);
+    announcement::started(config, public.address(), health.address(), open_files, now);
     let (stop, is_stopping) = (config.stop, AtomicBool::default());
     let serving = Mutex::new(Box::new(Serving::begin(parts, seen, None, &readiness, &log)));
     Ok(Running {
@@ -281,7 +286,8 @@ fn serve_public(
             async move { worker.0.answer(&worker.1, &mut request, peer).await }
         }
     };
-    let settings = WorkerSettings { log: log.clone(), peers };
+    let tls = config.tls.clone().map(Acceptor::new).transpose()?;
+    let settings = WorkerSettings { log: log.clone(), peers, tls };
     server::start(listener, config.workers, &settings, make_handler).map_err(StartFault::Listen)
 }
 
@@ -297,7 +303,7 @@ fn serve_health(
             std::future::ready(health::answer(&readiness, &request).map(Into::into))
         }
     };
-    let settings = WorkerSettings { log: log.clone(), peers: Peers::default() };
+    let settings = WorkerSettings { log: log.clone(), peers: Peers::default(), tls: None };
     server::start(listener, NonZeroUsize::MIN, &settings, make_handler)
         .map_err(StartFault::HealthListen)
 }

@@ -78,9 +78,12 @@ impl Running {
             let _ = replica.change_keys(&ring).await;
         }
         self.control.grants.store(Arc::new(parts.grants.clone()));
-        announcement::changed(&parts.config);
+        announcement::changed(&parts.config, self.estate.now());
         let next = Serving::begin(parts, seen, Some(before), &self.readiness, &self.log);
         self.peers.spare(spared(&next.parts.config));
+        if let (Some(tls), Some(identity)) = (self.public.tls(), &next.parts.config.tls) {
+            tls.renew(identity.clone());
+        }
         self.front.replace(routes);
         serving.end();
         **serving = next;

@@ -1,4 +1,4 @@
-//! What the configuration may see of the world: variables, files, processors. A parameter, so that a
+//! What the configuration may see of the world: variables, files, processors, time. A parameter, so that a
 //! test needs neither global state nor files.
 
 use std::collections::BTreeMap;
@@ -13,14 +13,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use crate::clock::{Clock, Timestamp};
 use crate::config::sources::Sources;
 
-/// Variables, files and processors. Files that were not given are read from the disk.
+/// Variables, files, processors and time. Files that were not given are read from the disk.
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
     files: BTreeMap<PathBuf, String>,
     parallelism: NonZeroUsize,
     secrets: Secrets,
+    clock: Clock,
     /// What was read from the disk so far.
     sources: Mutex<Sources>,
 }
@@ -41,13 +43,14 @@ impl Environment {
         Self { variables, parallelism, ..Self::empty() }
     }
 
-    /// No variables, one processor.
+    /// No variables, one processor, the machine's time.
     pub fn empty() -> Self {
         Self {
             variables: BTreeMap::new(),
             files: BTreeMap::new(),
             parallelism: NonZeroUsize::MIN,
             secrets: Secrets::Here,
+            clock: Clock::System,
             sources: Mutex::default(),
         }
     }
@@ -68,6 +71,12 @@ impl Environment {
         self
     }
 
+    /// What is to be good now is so by `clock`.
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Secrets are not here, so nobody looks for them. What is loaded so can be checked, not started: it has
     /// none of the sealing keys.
     pub fn without_secrets(mut self) -> Self {
@@ -77,6 +86,10 @@ impl Environment {
 
     pub(super) fn has_secrets(&self) -> bool {
         self.secrets == Secrets::Here
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(super) fn parallelism(&self) -> NonZeroUsize {

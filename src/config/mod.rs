@@ -35,7 +35,7 @@ use crate::seal::KeyMaterial;
 use crate::server::{DrainSettings, ListenAddress};
 use crate::store::StateSettings;
 use crate::telemetry::LogSettings;
-use crate::tls::ServerTls;
+use crate::tls::{ServerIdentity, ServerTls};
 use crate::wire::{TrustedProxies, UpstreamProtocol, UpstreamUrl};
 
 pub use crate::token::MachineSettings;
@@ -48,6 +48,8 @@ pub use sources::Sources;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listen: ListenAddress,
+    /// `None`: plain HTTP is spoken there. Or it was loaded without secrets.
+    pub tls: Option<ServerIdentity>,
     pub health: ListenAddress,
     /// Absolute, and short enough for a socket.
     pub admin_socket: Option<PathBuf>,
@@ -128,6 +130,7 @@ impl Config {
             ("listen", self.listen != before.listen),
             ("health", self.health != before.health),
             ("admin", self.admin_socket != before.admin_socket),
+            ("tls", self.tls.is_some() != before.tls.is_some()),
             ("workers", self.workers != before.workers),
             ("log", self.log != before.log),
             ("state", self.state != before.state),
@@ -139,6 +142,10 @@ impl Config {
             listen: before.listen,
             health: before.health,
             admin_socket: before.admin_socket.clone(),
+            tls: match (&before.tls, self.tls) {
+                (Some(_), Some(renewed)) => Some(renewed),
+                (before, _) => before.clone(),
+            },
             workers: before.workers,
             log: before.log.clone(),
             state: before.state.clone(),

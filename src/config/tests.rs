@@ -14,10 +14,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 
 use crate::authorization_server::clients::Authentication;
 use crate::authorization_server::clients::document::Support;
+use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::config::check::SAMPLES;
 use crate::config::{Config, Environment, Problems, load, presets};
 use crate::idp::profile::IdentitySource;
@@ -28,13 +29,17 @@ use crate::secret;
 
 /// In every secret of these tests, and in no message.
 const CANARY: &str = "s3cr3t";
+/// 2026-09-21
+const NOW: u64 = 1_790_000_000;
 
 fn key(seed: &str) -> String {
     STANDARD.encode(secret::sha256(seed.as_bytes()))
 }
 
 fn environment() -> Environment {
+    let now = ManualClock::starting_at(Timestamp::from_seconds(NOW));
     Environment::empty()
+        .with_clock(Clock::Manual(now))
         .with_parallelism(NonZeroUsize::new(4).unwrap())
         .with_variable("DOMAIN", "example.com")
         .with_variable("EMPTY", "")
@@ -64,6 +69,8 @@ fn environment() -> Environment {
         .with_file("/etc/doorman/garbage.pem", pem("CERTIFICATE", b"garbage"))
         .with_file("/etc/doorman/not.pem", "s3cr3t")
         .with_file("/etc/doorman/client.pem", &PEMS.certificate)
+        .with_file("/etc/doorman/ended.pem", &PEMS.ended)
+        .with_file("/etc/doorman/not-begun.pem", &PEMS.not_begun)
         .with_file("/run/secrets/client-key.pem", &PEMS.key)
         .with_file("/run/secrets/another-key.pem", &PEMS.another_key)
         .with_file("/run/secrets/two-lines", "s3cr3t\r\ns3cr3t")
@@ -81,10 +88,13 @@ fn environment() -> Environment {
         )
 }
 
-/// A certificate, the key of it, and what else upstreams over TLS are tried with.
+/// A certificate, the key of it, and what else TLS is tried with.
 struct Pems {
     authority: String,
     certificate: String,
+    /// The same, before and after its time.
+    not_begun: String,
+    ended: String,
     key: String,
     another_key: String,
 }
@@ -93,11 +103,18 @@ static PEMS: LazyLock<Pems> = LazyLock::new(|| {
     let [own, another] = [(); 2].map(|()| KeyPair::generate().unwrap());
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     let certificate = params.self_signed(&own).unwrap();
+    let mut other = params.clone();
+    other.not_before = date_time_ymd(2100, 1, 1);
+    let not_begun = other.self_signed(&own).unwrap();
+    (other.not_before, other.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2026, 9, 20));
+    let ended = other.self_signed(&own).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = params.self_signed(&another).unwrap();
     Pems {
         authority: pem("CERTIFICATE", authority.der()),
         certificate: pem("CERTIFICATE", certificate.der()),
+        not_begun: pem("CERTIFICATE", not_begun.der()),
+        ended: pem("CERTIFICATE", ended.der()),
         key: pem("PRIVATE KEY", own.serialized_der()),
         another_key: pem("PRIVATE KEY", another.serialized_der()),
     }
@@ -308,16 +325,20 @@ fn without_secrets_everything_else_is_checked() {
         let environment = Environment::empty().without_secrets().with_file("config.yaml", yaml);
         load(Path::new("config.yaml"), &environment)
     };
-    let yaml = minimal_and("  client_secret: { env: IDP_CLIENT_SECRET }");
+    // A certificate comes with its key, as a rule.
+    let tls = "tls: { cert: /run/tls/tls.crt, key: { file: /run/tls/tls.key } }";
+    let yaml = minimal_and(&format!("  client_secret: {{ env: IDP_CLIENT_SECRET }}\n{tls}"));
 
     let config = elsewhere(&yaml).unwrap();
     assert!(config.sealing_keys.is_empty() && config.idp.client_secret.is_none());
+    assert!(config.tls.is_none());
     // What stands in the file itself is looked at.
     for (wrong, told) in [
         (yaml.replace("tools.example.com", "tools.example.com:x"), "resources[0].url"),
         (yaml.replace("{ file: /run/secrets/doorman/sealing-key }", ""), "sealing_keys"),
         (yaml.replace("{ env: IDP_CLIENT_SECRET }", "{ insecure_inline: \" \" }"), "is empty"),
         (yaml.replace("{ env: IDP_CLIENT_SECRET }", "hunter2"), "where the secret comes from"),
+        (yaml.replace("cert: /run/tls/tls.crt, ", ""), "tls.cert: is missing"),
     ] {
         let problems = elsewhere(&wrong).unwrap_err();
         assert_eq!(problems.len(), 1, "{problems}");
@@ -325,7 +346,7 @@ fn without_secrets_everything_else_is_checked() {
     }
     // With secrets, these are missed.
     let there = Environment::empty().with_file("config.yaml", yaml);
-    assert_eq!(load(Path::new("config.yaml"), &there).unwrap_err().len(), 2);
+    assert_eq!(load(Path::new("config.yaml"), &there).unwrap_err().len(), 4);
 }
 
 #[test]
@@ -501,7 +522,10 @@ fn debug_of_a_configuration_shows_no_secret() {
       client_certificate: /etc/doorman/client.pem
       client_key: { file: /run/secrets/client-key.pem }
     upstream_headers: [{ name: X-Api-Key, value: { insecure_inline: s3cr3t } }]";
-    let yaml = minimal_and("  client_secret: { env: IDP_CLIENT_SECRET }")
+    let tls = "tls:
+  cert: /etc/doorman/client.pem
+  key: { file: /run/secrets/client-key.pem }";
+    let yaml = minimal_and(&format!("  client_secret: {{ env: IDP_CLIENT_SECRET }}\n{tls}"))
         .replace("upstream: http://127.0.0.1:3000/mcp", upstream);
     let config = loaded(&yaml).unwrap();
 

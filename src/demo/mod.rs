@@ -223,7 +223,7 @@ fn misdirected() -> Response {
 }
 
 fn worker(log: &Dispatch) -> WorkerSettings {
-    WorkerSettings { log: log.clone(), peers: Peers::default() }
+    WorkerSettings { log: log.clone(), peers: Peers::default(), tls: None }
 }
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

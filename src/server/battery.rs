@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http_body_util::BodyExt as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tracing::Dispatch;
 
 use super::*;
+use crate::tls::trial::{Client, Shown};
 use crate::wire::answer;
 
 /// A server that writes down what reaches its application.
 pub(super) struct Recorded {
     pub(super) running: Running,
     seen: Arc<Mutex<Vec<String>>>,
+    /// Of who connects, if that is over TLS.
+    tls: Option<Client>,
 }
 
 impl Recorded {
@@ -38,21 +41,39 @@ impl Recorded {
                 move |request, peer| handle(request, peer, Arc::clone(&record))
             },
         );
-        Self { running: running.unwrap(), seen }
+        Self { running: running.unwrap(), seen, tls: None }
+    }
+
+    /// The same over TLS.
+    fn start_over_tls() -> Self {
+        let shown = Shown::make();
+        let tls = Some(Acceptor::new(shown.identity()).unwrap());
+        let client = Client::of(&[&shown], &["http/1.1"]);
+        Self { tls: Some(client), ..Self::start_with(&WorkerSettings { tls, ..settings() }) }
     }
 
     /// Send `bytes` and read until the server closes.
     async fn answer(&self, bytes: &[u8]) -> String {
-        let mut stream = TcpStream::connect(self.running.address()).await.unwrap();
-        stream.write_all(bytes).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        let stream = TcpStream::connect(self.running.address()).await.unwrap();
+        match &self.tls {
+            None => answer_on(stream, bytes).await,
+            Some(client) => answer_on(client.connect(stream).await.unwrap(), bytes).await,
+        }
     }
 
     pub(super) fn take_seen(&self) -> Vec<String> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
+}
+
+async fn answer_on<S>(mut stream: S, bytes: &[u8]) -> String
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 async fn handle(request: Request, peer: IpAddr, seen: Arc<Mutex<Vec<String>>>) -> Response {
@@ -91,7 +112,7 @@ fn assert_refused(answer: &str, status: u16, request: &str) {
 #[tokio::test]
 async fn what_is_malformed_on_the_wire_never_reaches_the_application() {
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
-    let server = Recorded::start();
+    let servers = [Recorded::start(), Recorded::start_over_tls()];
     let chunked = "Transfer-Encoding: chunked\r\n";
     let cases = [
         (
@@ -149,12 +170,13 @@ async fn what_is_malformed_on_the_wire_never_reaches_the_application() {
         (414, post(&format!("/{}", "x".repeat(9 * 1024)), "", "")),
     ];
 
-    for (status, request) in cases {
-        let answer = server.answer(request.as_bytes()).await;
-        assert_refused(&answer, status, &request[..request.len().min(200)]);
+    for server in servers {
+        for (status, request) in &cases {
+            let answer = server.answer(request.as_bytes()).await;
+            assert_refused(&answer, *status, &request[..request.len().min(200)]);
+        }
+        assert_eq!(server.take_seen(), Vec::<String>::new());
     }
-
-    assert_eq!(server.take_seen(), Vec::<String>::new());
 }
 
 /// The head was good and the application has the request; only the body turns out to be bad.
@@ -188,7 +210,7 @@ async fn a_malformed_chunked_body_is_the_clients_fault() {
 
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order_and_seen_once() {
-    let server = Recorded::start();
+    let servers = [Recorded::start(), Recorded::start_over_tls()];
     let requests = [
         post(
             "/a",
@@ -204,10 +226,12 @@ async fn pipelined_requests_are_answered_in_order_and_seen_once() {
             .to_owned(),
     ];
 
-    let answer = server.answer(requests.concat().as_bytes()).await;
+    for server in servers {
+        let answer = server.answer(requests.concat().as_bytes()).await;
 
-    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 3, "{answer}");
-    assert_eq!(server.take_seen(), ["POST /a hello0", "POST /b?x=1 ab0", "GET /c c0"]);
+        assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 3, "{answer}");
+        assert_eq!(server.take_seen(), ["POST /a hello0", "POST /b?x=1 ab0", "GET /c c0"]);
+    }
 }
 
 #[tokio::test]
@@ -230,13 +254,13 @@ async fn a_request_after_an_answer_is_judged_like_the_first() {
 /// Closing at once would reset the connection, and the client would never learn that its token is bad.
 #[tokio::test]
 async fn an_answer_given_before_the_body_was_read_arrives() {
-    let server = Recorded::start();
     let body = "x".repeat(3_000_000);
     let request = post("/unread", "Content-Length: 3000000\r\n", &body);
+    for server in [Recorded::start(), Recorded::start_over_tls()] {
+        let answer = server.answer(request.as_bytes()).await;
 
-    let answer = server.answer(request.as_bytes()).await;
-
-    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
 }
 
 #[tokio::test]
@@ -269,7 +293,7 @@ async fn connections_are_dealt_to_the_workers_in_turn() {
             answer::json(StatusCode::OK, &name).map(Into::into)
         }
     });
-    let server = Recorded { running: running.unwrap(), seen: Arc::default() };
+    let server = Recorded { running: running.unwrap(), seen: Arc::default(), tls: None };
     let mut names = Vec::new();
 
     for _ in 0..6 {
@@ -365,5 +389,5 @@ async fn who_waits_to_be_accepted_is_served_before_nobody_listens() {
 }
 
 fn settings() -> WorkerSettings {
-    WorkerSettings { log: Dispatch::none(), peers: Peers::default() }
+    WorkerSettings { log: Dispatch::none(), peers: Peers::default(), tls: None }
 }

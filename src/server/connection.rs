@@ -32,14 +32,18 @@ where
         // Boxed, so that a connection without it holds no room for it.
         End::Http2(came) => return Box::pin(http2::serve(stream, came, peer, handler, stop)).await,
         End::Answered if !is_sending => {
-            let _ = stream.shutdown().await;
+            // Over TLS it is said that this is the end, and that may have to wait for a client that reads nothing.
+            let _ = Box::pin(timeout(LINGER, stream.shutdown())).await;
             return;
         }
         End::Answered => None,
         End::Refused(refusal, asked) => Some((refusal, asked)),
     };
+    if let Some((refusal, _)) = refusal {
+        refusal.log(peer);
+    }
     // Boxed: nearly no connection ends like this.
-    Box::pin(last_word(stream, peer, refusal)).await;
+    Box::pin(last_word(stream, refusal)).await;
 }
 
 /// Until it ends, or has waited for the client for too long.
@@ -68,24 +72,20 @@ where
         }
         watch.poll(context, connection.waiting()).map(|waiting| match waiting {
             Waiting::Head => End::Refused(Refusal::TooSlow, Asked::UNKNOWN),
-            Waiting::FirstByte
-            | Waiting::LastCall
-            | Waiting::NextRequest
-            | Waiting::Reader
-            | Waiting::Answer => End::Gone,
+            Waiting::FirstByte | Waiting::LastCall | Waiting::NextRequest => End::Answered,
+            Waiting::Reader | Waiting::Answer => End::Gone,
         })
     })
     .await
 }
 
 /// What is left to say, and time for the client to read it: closing at once would take back what it has not read.
-async fn last_word<S>(mut stream: S, peer: IpAddr, refusal: Option<(Refusal, Asked)>)
+pub async fn last_word<S>(mut stream: S, refusal: Option<(Refusal, Asked)>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let farewell = async {
         if let Some((refusal, asked)) = refusal {
-            refusal.log(peer);
             http1::refuse(&mut stream, refusal, asked).await;
         }
         let _ = stream.shutdown().await;

@@ -73,10 +73,12 @@ impl Watch {
     }
 }
 
-/// From accepting a connection to its first byte.
+/// From accepting a connection to the end of its handshake, where TLS is spoken.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// From accepting a connection, or from its handshake, to its first byte.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
 /// From then on: who has just connected, as everybody may until then, is sending a request.
-const LAST_CALL: Duration = Duration::from_secs(1);
+pub const LAST_CALL: Duration = Duration::from_secs(1);
 /// From a request's first byte to the end of its header.
 const HEAD: Duration = Duration::from_secs(10);
 /// From the end of an answer to the next request's first byte.

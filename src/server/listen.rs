@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::server::drain::{Stage, Stop};
 use crate::server::peers::{Crowded, Peers};
+use crate::server::seldom::Seldom;
 use crate::server::workers::{Deal, Workers};
 use crate::wire::keepalive::{VANISHED, notice_vanishing};
 
@@ -156,9 +157,7 @@ fn went_away(error: &io::Error) -> bool {
 
 /// What to do when `accept` fails.
 #[derive(Debug, Default)]
-struct AcceptFaults {
-    logged: Option<Instant>,
-}
+struct AcceptFaults(Seldom);
 
 impl AcceptFaults {
     /// How long to wait before the next try. A client that went away again is nobody's fault; anything
@@ -168,8 +167,7 @@ impl AcceptFaults {
         if went_away(error) {
             return Duration::ZERO;
         }
-        if self.logged.is_none_or(|last| last.elapsed() >= LOG_EACH) {
-            self.logged = Some(Instant::now());
+        if self.0.note().is_some() {
             tracing::error!(fault = %error, whose_fault = "us", "can't accept connections, pausing");
         }
         PAUSE
@@ -178,39 +176,32 @@ impl AcceptFaults {
 
 /// Connections of addresses that have too many.
 #[derive(Debug, Default)]
-struct Refused {
-    logged: Option<Instant>,
-    /// Since then.
-    count: usize,
-}
+struct Refused(Seldom);
 
 impl Refused {
     fn note(&mut self, peer: IpAddr, most: Option<NonZeroUsize>) {
-        self.count += 1;
-        if self.logged.is_none_or(|last| last.elapsed() >= LOG_EACH) {
-            self.logged = Some(Instant::now());
-            tracing::warn!(
-                peer = %peer.to_canonical(),
-                most,
-                refused = self.count,
-                fix = "set trusted_proxies if that is your ingress, or raise limits.connections_per_address",
-                whose_fault = "client",
-                "connections closed: one address has too many"
-            );
-            self.count = 0;
-        }
+        let Some(refused) = self.0.note() else { return };
+        tracing::warn!(
+            peer = %peer.to_canonical(),
+            most,
+            refused,
+            fix = "set trusted_proxies if that is your ingress, or raise limits.connections_per_address",
+            whose_fault = "client",
+            "connections closed: one address has too many"
+        );
     }
 }
 
 /// Enough for every client to reconnect at once after a restart.
 const BACKLOG: u32 = 1024;
 const PAUSE: Duration = Duration::from_millis(100);
-const LOG_EACH: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
+
+    use tokio::time::Instant;
 
     use super::*;
     use crate::telemetry::{LogFormat, LogLevel, LogSettings, log_to};

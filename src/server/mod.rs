@@ -1,5 +1,6 @@
 //! The server: listens, deals connections to workers, refuses what is malformed on the wire, and hands
-//! the rest to the application. HTTP/1.1, and HTTP/2 with prior knowledge (RFC 9113 §3.3).
+//! the rest to the application. HTTP/1.1, and HTTP/2 with prior knowledge (RFC 9113 §3.3); both over TLS if it has a
+//! certificate to show.
 
 mod connection;
 mod deadline;
@@ -7,11 +8,13 @@ pub mod descriptors;
 mod drain;
 mod entry;
 mod framing;
+mod handshake;
 mod http1;
 mod http2;
 mod listen;
 mod peers;
 mod refusal;
+mod seldom;
 mod workers;
 
 #[cfg(test)]
@@ -44,6 +47,7 @@ pub mod fed {
 use crate::proxy::Response;
 use crate::server::drain::Drain;
 use crate::server::workers::Workers;
+use crate::tls::Acceptor;
 use crate::wire::Request;
 
 /// Why the server did not start.
@@ -62,6 +66,7 @@ pub enum StartFault {
 pub struct Running {
     address: SocketAddr,
     drain: Drain,
+    tls: Option<Acceptor>,
 }
 
 /// A port that is ours. Who connects waits until the server is started.
@@ -106,13 +111,18 @@ where
         Workers::start(workers, settings, make_handler, &stop).map_err(StartFault::Worker)?;
     let accepting = listen::accept(socket, settings.peers.clone(), workers, stop);
     tokio::spawn(accepting.with_subscriber(settings.log.clone()));
-    Ok(Running { address, drain })
+    Ok(Running { address, drain, tls: settings.tls.clone() })
 }
 
 impl Running {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What shows the certificate, and takes another one; `None` if it speaks no TLS.
+    pub fn tls(&self) -> Option<&Acceptor> {
+        self.tls.as_ref()
     }
 
     /// Finish what is under way and end. A second call, while the first one waits, ends at once.

@@ -58,6 +58,12 @@ pub enum Refusal {
     #[error("Expect may be 100-continue only")]
     Expectation,
 
+    // Seen where TLS is spoken.
+    #[error("this port speaks TLS: use https")]
+    NoTls,
+    #[error("HTTP/2 has to be agreed on over TLS (ALPN)")]
+    NotAgreed,
+
     // Seen on the clock, by `connection`.
     #[error("the header did not arrive in time")]
     TooSlow,
@@ -87,7 +93,9 @@ impl Refusal {
             | Self::Repeated
             | Self::FieldBytes
             | Self::Underscore
-            | Self::Expectation => StatusCode::BAD_REQUEST,
+            | Self::Expectation
+            | Self::NoTls
+            | Self::NotAgreed => StatusCode::BAD_REQUEST,
         }
     }
 

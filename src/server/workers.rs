@@ -1,9 +1,10 @@
 //! The threads that serve. Each has a runtime of its own and keeps a connection from its first byte to its
-//! last: nothing that a request touches often is shared between them. Next: `connection`.
+//! last: nothing that a request touches often is shared between them. Next: `connection`, or first `handshake`.
 
 use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::thread;
 
 use tokio::runtime::{Builder, Runtime};
@@ -14,7 +15,9 @@ use tracing::Dispatch;
 use crate::proxy::Response;
 use crate::server::connection;
 use crate::server::drain::{Stage, Stop};
+use crate::server::handshake::{Faults, Handshakes};
 use crate::server::peers::{Peers, Seat};
+use crate::tls::Acceptor;
 use crate::wire::Request;
 
 /// The way to the worker threads. When it is dropped they finish what they have.
@@ -28,6 +31,8 @@ pub struct WorkerSettings {
     pub log: Dispatch,
     /// Who may connect.
     pub peers: Peers,
+    /// With it, all connections are over TLS.
+    pub tls: Option<Acceptor>,
 }
 
 #[derive(Debug)]
@@ -52,12 +57,15 @@ impl Workers {
         F: Future<Output = Response> + Send + 'static,
     {
         let mut senders = Vec::with_capacity(count.get());
+        let faults = Arc::new(Faults::default());
         for number in 0..count.get() {
             let (sender, incoming) = unbounded_channel();
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let (settings, make_handler, stop) =
                 (settings.clone(), make_handler.clone(), stop.clone());
-            let work = async move { serve(incoming, make_handler(), stop).await };
+            let handshakes = settings.tls.clone().map(|tls| Handshakes::new(tls, faults.clone()));
+            let handshakes = handshakes.map(Arc::new);
+            let work = async move { serve(incoming, make_handler(), handshakes, stop).await };
             thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || run(&runtime, &settings.log, work))?;
@@ -100,8 +108,12 @@ fn run(runtime: &Runtime, log: &Dispatch, work: impl Future<Output = ()>) {
 }
 
 /// Serve until no more connections come and the last one has ended, or until all of it is cut.
-async fn serve<H, F>(mut incoming: UnboundedReceiver<Accepted>, handler: H, stop: Stop)
-where
+async fn serve<H, F>(
+    mut incoming: UnboundedReceiver<Accepted>,
+    handler: H,
+    handshakes: Option<Arc<Handshakes>>,
+    stop: Stop,
+) where
     H: Fn(Request, IpAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
@@ -116,10 +128,17 @@ where
                     // Fails for want of memory or descriptors only: then this connection is closed.
                     if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
                         let (handler, stop) = (handler.clone(), stop.clone());
-                        connections.spawn(async move {
-                            let _seat = seat;
-                            connection::serve(stream, peer, handler, stop).await;
-                        });
+                        // Each a future of its own: who speaks no TLS holds no room for it.
+                        match handshakes.clone() {
+                            None => connections.spawn(async move {
+                                let _seat = seat;
+                                connection::serve(stream, peer, handler, stop).await;
+                            }),
+                            Some(handshakes) => connections.spawn(async move {
+                                let _seat = seat;
+                                handshakes.serve(stream, peer, handler, stop).await;
+                            }),
+                        };
                     }
                 }
                 None => break,

@@ -12,6 +12,7 @@ mod battery;
 mod closes;
 #[path = "../stores/storms/dice.rs"]
 mod dice;
+mod handshakes;
 mod herd;
 mod idle_upstream;
 mod malformed;

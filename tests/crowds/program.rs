@@ -80,6 +80,10 @@ impl Program {
 
     /// For the machine that its config names.
     pub async fn token(&self) -> String {
+        self.token_through(&self.door()).await
+    }
+
+    pub async fn token_through(&self, door: &Door) -> String {
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", MACHINE),
@@ -87,7 +91,7 @@ impl Program {
             ("resource", RESOURCE),
         ];
         let request = Request::post(&format!("{ORIGIN}/token")).form(&form);
-        let answer = self.door().send(request).await;
+        let answer = door.send(request).await;
         answer.assert_status(200).json()["access_token"].as_str().unwrap().to_owned()
     }
 

@@ -1,6 +1,7 @@
 // A person's browser, as far as signing in needs one: cookies, redirects, forms and links; no scripts.
 import { once } from 'node:events';
 import http from 'node:http';
+import https from 'node:https';
 
 export class Browser {
   #cookies = new Map();
@@ -68,7 +69,8 @@ export class Browser {
       // Fetch standard, "append a request Origin header": a page that forbids referrers posts as `null`.
       headers.origin = from.policy === 'no-referrer' ? 'null' : from.origin;
     }
-    const request = http.request(url, { method, headers, agent: false, timeout: 20_000 });
+    const { request: ask } = url.protocol === 'https:' ? https : http;
+    const request = ask(url, { method, headers, agent: false, timeout: 20_000 });
     request.on('timeout', () => request.destroy(new Error(`no answer from ${url}`)));
     request.end(body);
     const [response] = await once(request, 'response');
@@ -84,7 +86,8 @@ export class Browser {
       const [pair, ...rest] = line.split(';').map((part) => part.trim());
       const [name, value] = split(pair);
       const attributes = new Map(rest.map((part) => split(part)).map(([key, it]) => [key.toLowerCase(), it]));
-      if (attributes.has('secure') && !this.takesSecureCookiesFrom.has(url.origin)) {
+      const isOverHttp = url.protocol === 'http:';
+      if (isOverHttp && attributes.has('secure') && !this.takesSecureCookiesFrom.has(url.origin)) {
         throw new Error(`a Secure cookie over http from ${url}: ${name}`);
       }
       if (attributes.has('domain')) throw new Error(`a cookie for a whole domain from ${url}: ${name}`);

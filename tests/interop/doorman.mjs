@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 
 import { freePort, start, until } from './processes.mjs';
 
-/** Where a doorman will be found. The IdP has to know before doorman is started. */
-export async function planDoorman() {
+/** Where a doorman will be found: over TLS, if it has a pair to show. The IdP has to know before doorman is started. */
+export async function planDoorman({ tls } = {}) {
   const [port, healthPort] = [await freePort(), await freePort()];
-  const issuer = `http://127.0.0.1:${port}`;
+  const issuer = `${tls ? 'https' : 'http'}://127.0.0.1:${port}`;
   return { port, healthPort, issuer, resource: `${issuer}/mcp`, callback: `${issuer}/oauth/callback` };
 }
 
@@ -22,7 +22,7 @@ export async function makeSealingKey({ folder }) {
 
 /**
  * Start the doorman of `plan` in front of `upstream`, which speaks `protocol`. `under` is a command that runs it, such as valgrind;
- * `registration`, `declared` (the clients) and `machines` are stanzas of its configuration, `access` the entries
+ * `registration`, `declared` (the clients), `machines` and `tls` are stanzas of its configuration, `access` the entries
  * besides one for people; `env` are variables that it finds besides PATH. `state` is `memory`, `dir`, or a Redis that
  * runs (redis.mjs). `tokens` is the rest of that stanza; `idp.settings`, if there are any, that of the stanza about
  * the IdP.
@@ -45,6 +45,7 @@ export async function startDoorman({
   declared = [],
   access = [],
   machines,
+  tls,
   env = {},
 }) {
   const name = `doorman-${plan.port}`;
@@ -72,6 +73,7 @@ registration: ${JSON.stringify(registration)}
 clients: ${JSON.stringify(declared)}
 state: ${JSON.stringify(await stateStanza(state))}
 ${machines ? `machines: ${JSON.stringify(machines)}` : ''}
+${tls ? `tls: ${JSON.stringify(tls)}` : ''}
 `,
   );
 

@@ -30,7 +30,7 @@ export async function startHouse({
 } = {}) {
   const folder = await makeFolder();
   const plans = [];
-  while (plans.length < doors) plans.push(await planDoorman());
+  while (plans.length < doors) plans.push(await planDoorman(settings));
   const sealingKey = await makeSealingKey({ folder });
   const started = [];
   const keep = (part) => (started.push(part), part);

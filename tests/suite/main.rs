@@ -53,6 +53,7 @@ mod sessions;
 mod stream_ends;
 mod streaming;
 mod support;
+mod tls;
 mod upstream_faults;
 mod upstream_http2;
 mod upstream_kinds;

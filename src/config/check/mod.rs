@@ -25,6 +25,7 @@ mod service_accounts;
 mod state;
 mod stop;
 mod streams;
+mod tls;
 mod tokens;
 mod upstream;
 mod validation;
@@ -49,6 +50,8 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let audiences_are_apart = audiences::are_apart(&raw, reading);
     let validation_is_possible = validation::is_possible(&raw, reading);
     let machines_are_listed = machines::are_listed(&raw, reading);
+    let urls_fit = tls::urls_fit(&raw, reading);
+    let tls = tls::check(raw.tls, reading);
     let listeners = listen::check(raw.listen, raw.health_listen, reading);
     let admin_socket = admin::check(raw.admin_socket, reading);
     let workers = workers(raw.workers, reading);
@@ -77,9 +80,10 @@ pub(super) fn check(raw: RawConfig, reading: &mut Reading) -> Result<Config, Rep
     let ((listen, health), (issuer, resources)) = (listeners?, public?);
     let ((), ()) = (groups_are_told?, scopes_are_offered?);
     let ((), (), ()) = (audiences_are_apart?, machines_are_listed?, validation_is_possible?);
-    let (issued_by, tokens) = tokens?;
+    let ((), (issued_by, tokens)) = (urls_fit?, tokens?);
     Ok(Config {
         listen,
+        tls: tls?,
         health,
         admin_socket: admin_socket?,
         workers: workers?,

@@ -15,6 +15,7 @@ pub(super) mod service_account;
 pub(super) mod state;
 pub(super) mod stop;
 pub(super) mod streams;
+pub(super) mod tls;
 pub(super) mod tokens;
 pub(super) mod upstream;
 
@@ -38,6 +39,7 @@ use crate::config::raw::service_account::{RawServiceAccount, SERVICE_ACCOUNTS};
 use crate::config::raw::state::{RawState, STATE};
 use crate::config::raw::stop::RawStop;
 use crate::config::raw::streams::RawStreams;
+use crate::config::raw::tls::RawTls;
 use crate::config::raw::tokens::RawTokens;
 use crate::config::schema;
 use crate::config::stanza::{Reading, Stanza};
@@ -46,6 +48,7 @@ use crate::config::values;
 
 pub(super) struct RawConfig {
     pub listen: Field<String>,
+    pub tls: Field<RawTls>,
     pub health_listen: Field<String>,
     pub admin_socket: Field<String>,
     pub workers: Field<u64>,
@@ -77,6 +80,7 @@ pub(super) fn read(root: &mut Stanza, reading: &mut Reading) -> RawConfig {
             ADDRESS.with_example("[::]:8080"),
             reading,
         ),
+        tls: tls::ask(root, reading),
         health_listen: root.stanza("health", "Where probes are answered.", read_health, reading),
         admin_socket: root.stanza("admin", "Where operators ask the running process.", read_admin, reading),
         workers: root.ask(

@@ -272,7 +272,7 @@ const CLIENT: &str = "clients: [{ id: a, name: A, redirect_uris: [https://a.exam
     service_accounts: [{ id: b, secret: { insecure_inline: 0123456789abcdef0123456789 } }]";
 
 /// Mistakes in what a value means, in how values go together, in files and variables.
-const FOR_CHECK_ONLY: [&str; 81] = [
+const FOR_CHECK_ONLY: [&str; 89] = [
     "access_groups_without_claim",
     "admin_socket_is_a_directory",
     "admin_socket_relative",
@@ -342,6 +342,14 @@ const FOR_CHECK_ONLY: [&str; 81] = [
     "state_redis_twice",
     "state_redis_url",
     "state_sentinels_without_master",
+    "tls_another_key",
+    "tls_ended",
+    "tls_file_missing",
+    "tls_key_not_pem",
+    "tls_not_begun",
+    "tls_not_pem",
+    "tls_plain_urls",
+    "tls_unreadable",
     "tokens_not_before",
     "trusted_proxies",
     "upstream_headers",

@@ -23,6 +23,7 @@ use crate::server::entry;
 use crate::server::framing::{Framing, WholeHead};
 use crate::server::http2::PREFACE;
 use crate::server::refusal::Refusal;
+use crate::tls::{Agreed, ServerStream};
 use crate::wire::feed::{BrokeOff, Feed, Wanted, feed};
 use crate::wire::{Outbox, Request, RequestBody, scratch};
 
@@ -33,12 +34,28 @@ pub use request::Asked;
 pub trait Stream: AsyncRead + AsyncWrite + Unpin {
     /// Whether to drop it is to look like a fault to the other side, and not like a proper end.
     fn reset_when_dropped(&self, is_so: bool);
+
+    /// What is spoken over it, if that was agreed on before.
+    fn agreed(&self) -> Option<Agreed> {
+        None
+    }
 }
 
 impl Stream for TcpStream {
     fn reset_when_dropped(&self, is_so: bool) {
         // It fails on a connection that is gone already.
         let _ = SockRef::from(self).set_linger(is_so.then_some(Duration::ZERO));
+    }
+}
+
+/// Over TLS a proper end says that it is one, and dropping does not. A reset tells it to who does not look.
+impl<S: Stream> Stream for ServerStream<S> {
+    fn reset_when_dropped(&self, is_so: bool) {
+        self.transport().reset_when_dropped(is_so);
+    }
+
+    fn agreed(&self) -> Option<Agreed> {
+        Some(ServerStream::agreed(self))
     }
 }
 
@@ -204,10 +221,19 @@ where
     /// See whether it is HTTP/1 that has come. As long as it may be either, it waits in `head`.
     fn recognize(&mut self) -> Result<(), End> {
         self.head.extend_from_slice(&mem::take(&mut self.input));
+        let agreed = self.stream.agreed();
         if self.head.starts_with(PREFACE) {
+            // RFC 9113 §3.3: over TLS never without.
+            if agreed == Some(Agreed::Http1) {
+                return Err(unheard(Refusal::NotAgreed));
+            }
             return Err(End::Http2(mem::take(&mut self.head).into()));
         }
         if !PREFACE.starts_with(&self.head) {
+            // RFC 9113 §3.4: a connection error, as HTTP/2 has them.
+            if agreed == Some(Agreed::Http2) {
+                return Err(End::Http2(mem::take(&mut self.head).into()));
+            }
             self.is_new = false;
             self.input = mem::take(&mut self.head).into();
         }

@@ -31,6 +31,7 @@ use mcp_doorman::server::{DrainSettings, ListenAddress};
 use mcp_doorman::store::file::OpenFault;
 use mcp_doorman::store::{StateFault, StateSettings};
 use mcp_doorman::telemetry::{self, LogFormat, LogLevel, LogSettings};
+use mcp_doorman::tls::ServerIdentity;
 use mcp_doorman::wire::{TrustedProxies, UpstreamUrl};
 use serde_json::{Value, json};
 use url::Url;
@@ -44,6 +45,7 @@ use crate::support::fake_mcp_server::FakeMcpServer;
 use crate::support::idp_quirks::Quirks;
 use crate::support::log::CapturedLog;
 use crate::support::soon;
+use crate::support::tls_authority::{Signed, TlsAuthority, TlsClient};
 
 pub const ORIGIN: &str = "https://tools.example.com";
 pub const RESOURCE: &str = "https://tools.example.com/mcp";
@@ -64,6 +66,7 @@ pub struct Doorman {
     idp: FakeIdp,
     upstream: FakeMcpServer,
     said: Transcript,
+    tls: Option<TlsClient>,
 }
 
 #[derive(Debug)]
@@ -107,6 +110,7 @@ pub struct Builder {
     audiences: Vec<(&'static str, &'static str, Vec<String>)>,
     limits: LimitSettings,
     memory: Memory,
+    tls: Option<(ServerIdentity, TlsClient)>,
 }
 
 /// A client with a code in its hand.
@@ -180,6 +184,7 @@ impl Doorman {
             announced: Vec::new(),
             audiences: Vec::new(),
             memory: Memory::default(),
+            tls: None,
             limits: LimitSettings {
                 request_body: 4 * 1024 * 1024,
                 connections: ConnectionLimit::Half,
@@ -225,7 +230,17 @@ impl Doorman {
 
     /// The public listener, as the ingress sees it.
     pub fn door(&self) -> Door {
-        Door::to(self.running.address(), HOST).noting(&self.said)
+        let door = Door::to(self.running.address(), HOST).noting(&self.said);
+        match &self.tls {
+            Some(client) => door.over_tls(client.clone()),
+            None => door,
+        }
+    }
+
+    /// From now on it shows `signed`.
+    pub async fn renew(&self, signed: &Signed) {
+        let identity = identity(signed, &self.surroundings.clock);
+        self.reload(|config| config.tls = Some(identity)).await.unwrap();
     }
 
     pub fn health(&self) -> Door {
@@ -511,6 +526,13 @@ impl Builder {
         self
     }
 
+    /// It speaks TLS, and shows what `authority`, which its clients believe, has signed.
+    pub fn over_tls(mut self, authority: &TlsAuthority, signed: &Signed) -> Self {
+        let identity = identity(signed, &Clock::Manual(self.clock.clone()));
+        self.tls = Some((identity, authority.client_of(HOST)));
+        self
+    }
+
     pub fn scopes(mut self, scopes: &'static str) -> Self {
         self.scopes = scopes;
         self
@@ -688,7 +710,8 @@ impl Builder {
             Box::pin(app::start(config.as_ref().clone(), surroundings.clone())).await.unwrap();
         let (clock, upstream) = (self.clock, self.upstream);
         let said = Transcript::default();
-        Doorman { running, config, surroundings, clock, log, idp, upstream, said }
+        let tls = self.tls.map(|(_, client)| client);
+        Doorman { running, config, surroundings, clock, log, idp, upstream, said, tls }
     }
 
     fn config(&self, idp_issuer: &str) -> Config {
@@ -696,6 +719,7 @@ impl Builder {
         let others = self.resources.iter().map(|(url, upstream)| self.resource(url, upstream));
         Config {
             listen: any_port(),
+            tls: self.tls.as_ref().map(|(identity, _)| identity.clone()),
             health: any_port(),
             admin_socket: self.admin_socket.clone(),
             workers: NonZeroUsize::new(self.workers).unwrap(),
@@ -793,6 +817,23 @@ pub fn idp_settings(yaml: &str, origin: &str) -> IdpSettings {
         *url = here.join(&url[url::Position::BeforePath..]).unwrap();
     }
     settings
+}
+
+/// What an operator's `tls:` means.
+fn identity(signed: &Signed, clock: &Clock) -> ServerIdentity {
+    let yaml = format!(
+        "resources: [{{ url: {RESOURCE}, upstream: \"http://127.0.0.1:3000/mcp\", access: any }}]\n\
+         sealing_keys: [{{ file: /key }}]\nidp: {{ issuer: https://idp.example, client_id: x }}\n\
+         tls: {{ cert: /tls.crt, key: {{ file: /tls.key }} }}"
+    );
+    let environment = Environment::empty()
+        .with_clock(clock.clone())
+        .with_file("/config.yaml", yaml)
+        .with_file("/key", encoded_key("of no deployment"))
+        .with_file("/tls.crt", signed.certificate_pem())
+        .with_file("/tls.key", signed.key_pem());
+    let config = config::load(Path::new("/config.yaml"), &environment);
+    config.unwrap_or_else(|problems| panic!("{problems}")).tls.unwrap()
 }
 
 fn any_port() -> ListenAddress {

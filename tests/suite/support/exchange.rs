@@ -15,13 +15,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use url::{Url, form_urlencoded};
 
 use crate::support::soon;
+use crate::support::tls_authority::TlsClient;
 
 /// Where to connect, and the `Host` to name there: what an ingress does for a client.
 #[derive(Clone, Debug)]
@@ -31,7 +32,14 @@ pub struct Door {
     said: Transcript,
     /// How many bytes its socket takes unread. `None`: as many as the system likes.
     receives: Option<u32>,
+    /// `None`: it speaks plain HTTP.
+    tls: Option<TlsClient>,
 }
+
+/// What bytes go over.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<W: AsyncRead + AsyncWrite + Unpin + Send> Wire for W {}
 
 /// Every whole exchange through a door; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -94,7 +102,7 @@ impl Transcript {
 impl Door {
     pub fn to(address: SocketAddr, authority: impl Into<String>) -> Self {
         let said = Transcript::default();
-        Self { address, authority: authority.into(), said, receives: None }
+        Self { address, authority: authority.into(), said, receives: None, tls: None }
     }
 
     /// The same door, with what goes through it written down in `said`.
@@ -105,6 +113,24 @@ impl Door {
     /// The same door, for a client whose socket takes no more than about so many bytes that nobody reads.
     pub fn receiving(self, bytes: u32) -> Self {
         Self { receives: Some(bytes), ..self }
+    }
+
+    /// The same door, where TLS is spoken.
+    pub fn over_tls(self, client: TlsClient) -> Self {
+        Self { tls: Some(client), ..self }
+    }
+
+    /// Connect, for `protocol` to be spoken (RFC 7301).
+    pub async fn connect(&self, protocol: &[u8]) -> Box<dyn Wire> {
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(bytes) = self.receives {
+            socket.set_recv_buffer_size(bytes).unwrap();
+        }
+        let stream = soon("a connection", socket.connect(self.address)).await.unwrap();
+        // What is written in two pieces must not wait for a word about the first.
+        stream.set_nodelay(true).unwrap();
+        let Some(client) = &self.tls else { return Box::new(stream) };
+        Box::new(soon("a handshake", client.connect(stream, protocol)).await.unwrap())
     }
 
     /// Send `request` and read the whole answer.
@@ -126,11 +152,7 @@ impl Door {
             + Send
             + 'static,
     {
-        let socket = TcpSocket::new_v4().unwrap();
-        if let Some(bytes) = self.receives {
-            socket.set_recv_buffer_size(bytes).unwrap();
-        }
-        let stream = soon("a connection", socket.connect(self.address)).await.unwrap();
+        let stream = self.connect(b"http/1.1").await;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection).abort_handle();
         let hang_up_unless_answered = HangUp(Some(connection.clone()));

@@ -9,7 +9,6 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use crate::support::exchange::{Answering, Door, Exchange, Request};
@@ -25,9 +24,7 @@ pub struct Shared {
 
 impl Shared {
     pub async fn through(door: Door) -> Self {
-        let stream = soon("a connection", TcpStream::connect(door.address)).await.unwrap();
-        // What it writes in two pieces must not wait for a word about the first.
-        stream.set_nodelay(true).unwrap();
+        let stream = door.connect(b"h2").await;
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection).abort_handle();
