@@ -44,7 +44,10 @@ pub async fn build(config: &Config, surroundings: &Surroundings) -> Result<Built
     let clock = surroundings.clock.clone();
     let (current, previous) = config.sealing_keys.split_first().ok_or(crate::seal::SealFault)?;
     let ring = Arc::new(KeyRing::new(current, previous, &config.issuer)?);
-    let store = store::open(&config.state, clock.clone(), surroundings.chance).await?;
+    let store = match &surroundings.store {
+        Some(store) => Arc::clone(store),
+        None => store::open(&config.state, clock.clone(), surroundings.chance).await?,
+    };
     let revocations = Arc::new(Revocations::new(clock.clone()));
     if config.idp.issuer.to_ascii_lowercase().starts_with("https:") {
         // Who can't sign people in must not take the place of a replica that can.

@@ -37,7 +37,7 @@ use crate::router::Front;
 use crate::seal::SealFault;
 use crate::server::{self, DrainSettings, Drained, Listener, Peers, WorkerSettings, descriptors};
 use crate::store::replicas::Replica;
-use crate::store::{StateFault, StateSettings};
+use crate::store::{StateFault, StateSettings, Store};
 
 use crate::app::memory::Memory;
 use build::{Built, takes_tokens_of_the_idp};
@@ -52,6 +52,8 @@ pub struct Surroundings {
     pub internet: Internet,
     /// How much of it we may have, and have.
     pub memory: Memory,
+    /// In place of the store that the config names.
+    pub store: Option<Arc<dyn Store>>,
 }
 
 /// Why nothing was started.

@@ -65,6 +65,7 @@ async fn serve(config: Config, queue: Queue) -> ExitCode {
         log: log.clone(),
         internet: Internet::of_this_machine(),
         memory: Memory::of_this_process(),
+        store: None,
     };
     let running = match app::start(config, surroundings).await {
         Ok(running) => running,

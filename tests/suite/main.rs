@@ -19,6 +19,7 @@ mod demo;
 mod discovery;
 mod evil_idp;
 mod exchanges;
+mod fail_closed;
 mod formats;
 mod http2;
 mod identity;
