@@ -10,6 +10,7 @@
 
 mod battery;
 mod closes;
+mod crosstalk;
 #[path = "../stores/storms/dice.rs"]
 mod dice;
 mod herd;
