@@ -16,6 +16,7 @@ mod challenge;
 mod consent;
 mod declared_clients;
 mod demo;
+mod desync;
 mod discovery;
 mod evil_idp;
 mod exchanges;
