@@ -17,6 +17,7 @@ mod herd;
 mod idle_upstream;
 mod malformed;
 mod program;
+mod slow;
 mod starved;
 mod stopped_upstream;
 mod stopping;
