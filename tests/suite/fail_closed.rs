@@ -123,6 +123,30 @@ async fn whatever_befalls_the_idp_lets_nobody_in() {
     assert_eq!(seen, 52);
 }
 
+/// One task learns which grants have ended elsewhere, as long as the process lives.
+#[tokio::test]
+async fn a_store_that_panicked_is_followed_all_the_same() {
+    let mut builder = Doorman::in_front_of(FakeMcpServer::start().await);
+    let store = builder.troubled_store();
+    let doorman = builder.start().await;
+    store.in_trouble(Verb::Follow, StoreTrouble::Panic);
+    until(|| store.was_met()).await;
+    store.recover();
+    let elsewhere = Doorman::in_front_of(FakeMcpServer::start().await);
+    let elsewhere = elsewhere.beside(&doorman).sharing(&store).start().await;
+    let login = elsewhere.log_in().await;
+    doorman.call(&login.tokens.access).await.assert_status(200);
+
+    elsewhere.revoke(&login.client, &login.tokens.refresh).await.assert_status(200);
+
+    let refused = async {
+        while doorman.call(&login.tokens.access).await.status != 401 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the ended grant to be refused here", refused).await;
+}
+
 /// Without trouble each way leads in: what keeps everybody out above is the trouble.
 #[tokio::test]
 async fn without_trouble_each_way_leads_in() {

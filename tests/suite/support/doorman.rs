@@ -647,6 +647,12 @@ impl Builder {
         store
     }
 
+    /// Its state is where another's is.
+    pub fn sharing(mut self, store: &TroubledStore) -> Self {
+        self.store = Some(store.clone());
+        self
+    }
+
     /// The IdP lets whoever asks about it wait.
     pub fn discovery_held(mut self) -> Self {
         self.is_discovery_held = true;

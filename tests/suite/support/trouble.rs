@@ -32,12 +32,13 @@ pub enum StoreTrouble {
     Silence,
 }
 
-/// What the store is asked for on the way of a request.
+/// What the store is asked for on the way of a request, and all the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     Read,
     Create,
     Swap,
+    Follow,
 }
 
 /// A store in memory; clones are one. One of its verbs may be in trouble.
@@ -62,6 +63,10 @@ impl TroubledStore {
     /// From now on this becomes of every question of that kind.
     pub fn in_trouble(&self, verb: Verb, trouble: StoreTrouble) {
         *self.0.trouble.lock().unwrap() = Some((verb, trouble));
+    }
+
+    pub fn recover(&self) {
+        *self.0.trouble.lock().unwrap() = None;
     }
 
     /// From now on it has nothing of what it had.
@@ -140,6 +145,9 @@ impl Store for TroubledStore {
     }
 
     fn follow<'a>(&'a self, log: &'static str, after: Cursor) -> Answer<'a, Followed> {
-        Box::pin(async move { self.memory().follow(log, after).await })
+        Box::pin(async move {
+            self.pass(Verb::Follow).await?;
+            self.memory().follow(log, after).await
+        })
     }
 }
