@@ -72,7 +72,10 @@ impl Estate {
         surroundings: &Surroundings,
     ) -> Result<Self, StartFault> {
         let (clock, chance) = (surroundings.clock.clone(), surroundings.chance);
-        let store = store::open(&config.state, clock.clone(), chance).await?;
+        let store = match &surroundings.store {
+            Some(store) => Arc::clone(store),
+            None => store::open(&config.state, clock.clone(), chance).await?,
+        };
         let revocations = Arc::new(Revocations::new(clock.clone()));
         let streams = Streams::new(config.streams, Arc::clone(&revocations), clock.clone());
         let replica = match &config.state {

@@ -41,7 +41,7 @@ use crate::proxy::{OddAnswers, Streams, Upstream};
 use crate::router::Front;
 use crate::seal::SealFault;
 use crate::server::{self, DrainSettings, Drained, Listener, Peers, WorkerSettings, descriptors};
-use crate::store::StateFault;
+use crate::store::{StateFault, Store};
 use crate::tls::{Acceptor, TlsFault};
 
 use crate::app::memory::Memory;
@@ -59,6 +59,8 @@ pub struct Surroundings {
     pub internet: Internet,
     /// How much of it we may have, and have.
     pub memory: Memory,
+    /// In place of the store that the config names.
+    pub store: Option<Arc<dyn Store>>,
 }
 
 /// Why nothing was started.

@@ -67,6 +67,7 @@ async fn serve(config: Config, read: (&Path, Sources), queue: Queue) -> ExitCode
         log,
         internet: Internet::of_this_machine(),
         memory: Memory::of_this_process(),
+        store: None,
     };
     let running = match app::start(config, surroundings).await {
         Ok(running) => running,

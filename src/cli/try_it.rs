@@ -67,6 +67,7 @@ async fn show(arguments: &TryArguments) -> ExitCode {
         log,
         internet: Internet::of_this_machine(),
         memory: Memory::of_this_process(),
+        store: None,
     };
     let demo = match demo::start(settings, surroundings).await {
         Ok(demo) => demo,

@@ -10,6 +10,7 @@
 
 mod battery;
 mod closes;
+mod crosstalk;
 #[path = "../stores/storms/dice.rs"]
 mod dice;
 mod handshakes;
@@ -18,6 +19,7 @@ mod idle_upstream;
 mod malformed;
 mod program;
 mod reloading;
+mod slow;
 mod starved;
 mod stopped_upstream;
 mod stopping;

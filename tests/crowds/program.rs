@@ -15,10 +15,13 @@ use base64::engine::general_purpose::STANDARD;
 use mcp_doorman::chance::Chance;
 use tempfile::TempDir;
 use tokio::time::sleep;
+use url::Url;
 
-use crate::support::doorman::{HOST, ORIGIN, RESOURCE};
+use crate::support::browser::Browser;
+use crate::support::client::{Authorization, Client, metadata};
+use crate::support::doorman::{Granted, HOST, ORIGIN, REDIRECT, RESOURCE, code_form};
 use crate::support::exchange::{Door, Request};
-use crate::support::fake_idp::{CLIENT_ID, FakeIdp};
+use crate::support::fake_idp::{CLIENT_ID, CLIENT_SECRET, FakeIdp};
 use crate::wire::Wire;
 
 /// Killed, by its id, when it is dropped; by a test that failed, what it said last is shown.
@@ -45,7 +48,7 @@ impl Program {
              health: {{ listen: \"{health}\" }}\n\
              log: {{ level: warn }}\n\
              resources: [{{ url: \"{RESOURCE}\", upstream: \"http://{upstream}/mcp\", access: any }}]\n\
-             idp: {{ issuer: \"{}\", client_id: {CLIENT_ID} }}\n\
+             idp: {{ issuer: \"{}\", client_id: {CLIENT_ID}, client_secret: {{ insecure_inline: {CLIENT_SECRET:?} }} }}\n\
              sealing_keys: [{{ file: {} }}]\n\
              registration: {{ metadata_documents: false }}\n\
              service_accounts: [{{ id: {MACHINE}, secret: {{ insecure_inline: {SECRET} }} }}]\n\
@@ -93,6 +96,25 @@ impl Program {
         let request = Request::post(&format!("{ORIGIN}/token")).form(&form);
         let answer = door.send(request).await;
         answer.assert_status(200).json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// For whoever sits at the browser.
+    pub async fn log_in(&self, idp: &FakeIdp) -> String {
+        let at_idp = Url::parse(idp.origin()).unwrap();
+        let at_idp = Door::to(
+            *at_idp.socket_addrs(|| None).unwrap().first().unwrap(),
+            &at_idp[url::Position::BeforeHost..url::Position::AfterPort],
+        );
+        let servers = vec![(ORIGIN.to_owned(), self.door()), (idp.origin().to_owned(), at_idp)];
+        let registration = Request::post("/register").json(&metadata(REDIRECT));
+        let registered = self.door().send(registration).await;
+        let id = registered.assert_status(201).json()["client_id"].as_str().unwrap().to_owned();
+        let client = Client { id, redirect_uri: REDIRECT.to_owned() };
+        let asked = Authorization::of(&client, &format!("{ORIGIN}/authorize"), RESOURCE);
+        let code = Browser::new(servers).log_in(&asked.url()).await.code();
+        let granted = Granted { code, verifier: asked.verifier };
+        let form = code_form(&client, &granted, RESOURCE);
+        self.door().send(Request::post("/token").form(&form)).await.tokens().access
     }
 
     pub async fn is_ready(&self) -> bool {

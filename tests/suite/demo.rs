@@ -31,7 +31,8 @@ async fn start_in(clock: Clock, listen: &str, upstream: Option<&str>) -> Result<
     let settings = DemoSettings { listen: listen.parse().unwrap(), upstream };
     let (chance, log, memory) = (Chance::system(), Dispatch::none(), Memory::default());
     let internet = no_internet();
-    demo::start(settings, Surroundings { clock, chance, log, internet, memory }).await
+    let surroundings = Surroundings { clock, chance, log, internet, memory, store: None };
+    demo::start(settings, surroundings).await
 }
 
 async fn any_demo() -> Demo {

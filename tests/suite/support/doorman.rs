@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -29,7 +30,7 @@ use mcp_doorman::seal::KeyMaterial;
 use mcp_doorman::secret::Secret;
 use mcp_doorman::server::{DrainSettings, ListenAddress};
 use mcp_doorman::store::file::OpenFault;
-use mcp_doorman::store::{StateFault, StateSettings};
+use mcp_doorman::store::{StateFault, StateSettings, Store};
 use mcp_doorman::telemetry::{self, LogFormat, LogLevel, LogSettings};
 use mcp_doorman::tls::ServerIdentity;
 use mcp_doorman::wire::{TrustedProxies, UpstreamUrl};
@@ -46,6 +47,7 @@ use crate::support::idp_quirks::Quirks;
 use crate::support::log::CapturedLog;
 use crate::support::soon;
 use crate::support::tls_authority::{Signed, TlsAuthority, TlsClient};
+use crate::support::trouble::{IdpTrouble, TroubledStore};
 
 pub const ORIGIN: &str = "https://tools.example.com";
 pub const RESOURCE: &str = "https://tools.example.com/mcp";
@@ -111,6 +113,9 @@ pub struct Builder {
     limits: LimitSettings,
     memory: Memory,
     tls: Option<(ServerIdentity, TlsClient)>,
+    store: Option<TroubledStore>,
+    /// Where the IdP is in trouble from the beginning.
+    idp_trouble: Option<(&'static str, IdpTrouble)>,
 }
 
 /// A client with a code in its hand.
@@ -185,6 +190,8 @@ impl Doorman {
             audiences: Vec::new(),
             memory: Memory::default(),
             tls: None,
+            store: None,
+            idp_trouble: None,
             limits: LimitSettings {
                 request_body: 4 * 1024 * 1024,
                 connections: ConnectionLimit::Half,
@@ -661,6 +668,24 @@ impl Builder {
         self
     }
 
+    pub fn idp_in_trouble(mut self, path: &'static str, trouble: IdpTrouble) -> Self {
+        self.idp_trouble = Some((path, trouble));
+        self
+    }
+
+    /// Its state is kept where the test can make trouble.
+    pub fn troubled_store(&mut self) -> TroubledStore {
+        let store = TroubledStore::at(Clock::Manual(self.clock.clone()));
+        self.store = Some(store.clone());
+        store
+    }
+
+    /// Its state is where another's is.
+    pub fn sharing(mut self, store: &TroubledStore) -> Self {
+        self.store = Some(store.clone());
+        self
+    }
+
     /// The IdP lets whoever asks about it wait.
     pub fn discovery_held(mut self) -> Self {
         self.is_discovery_held = true;
@@ -690,6 +715,9 @@ impl Builder {
         if self.is_idp_down {
             idp.go_down();
         }
+        if let Some((path, trouble)) = self.idp_trouble {
+            idp.in_trouble(path, trouble);
+        }
         if self.is_discovery_held {
             idp.hold_discovery();
         }
@@ -705,6 +733,7 @@ impl Builder {
             log: dispatch,
             internet: self.internet.clone(),
             memory: self.memory.clone(),
+            store: self.store.map(|store| Arc::new(store) as Arc<dyn Store>),
         };
         let running =
             Box::pin(app::start(config.as_ref().clone(), surroundings.clone())).await.unwrap();

@@ -138,6 +138,13 @@ impl Door {
         self.open(request).await.whole().await
     }
 
+    /// `send` for who may be refused by closing: `None` if no answer began.
+    pub async fn try_send(&self, request: Request) -> Option<Exchange> {
+        let shown = request.to_string();
+        let sent = request.into_http(&self.authority, |body| Full::new(body).boxed());
+        Some(self.try_open_body(shown, sent).await.ok()?.whole().await)
+    }
+
     /// Send `request` and return as soon as the head of the answer is there.
     pub async fn open(&self, request: Request) -> Answering {
         let shown = request.to_string();
@@ -152,14 +159,27 @@ impl Door {
             + Send
             + 'static,
     {
+        let answer = self.try_open_body(shown.clone(), request).await;
+        answer.unwrap_or_else(|error| panic!("no answer: {error:?}\n\n{shown}"))
+    }
+
+    async fn try_open_body<B>(
+        &self,
+        shown: String,
+        request: http::Request<B>,
+    ) -> Result<Answering, hyper::Error>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+            + Send
+            + 'static,
+    {
         let stream = self.connect(b"http/1.1").await;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection).abort_handle();
         let hang_up_unless_answered = HangUp(Some(connection.clone()));
-        let answer = soon("the head of an answer", sender.send_request(request)).await;
-        let answer = answer.unwrap_or_else(|error| panic!("no answer: {error:?}\n\n{shown}"));
+        let answer = soon("the head of an answer", sender.send_request(request)).await?;
         hang_up_unless_answered.keep();
-        self.answering(shown, answer, Some(connection))
+        Ok(self.answering(shown, answer, Some(connection)))
     }
 
     /// What `request` is answered with, on `connection`.

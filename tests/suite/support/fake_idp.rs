@@ -32,6 +32,7 @@ use url::form_urlencoded;
 
 use crate::support::idp_quirks::{Quirks, Refresh, Reply, Visit};
 use crate::support::introspection::{self, Introspection};
+use crate::support::trouble::IdpTrouble;
 use crate::support::{hash_text, random_text, soon};
 
 /// Our client at the IdP.
@@ -215,6 +216,7 @@ enum Discovery {
 #[derive(Debug)]
 struct State {
     is_down: bool,
+    trouble: Option<(&'static str, IdpTrouble)>,
     /// In place of the honest answer at the address of the keys.
     keys: Option<(u16, String)>,
     /// In its metadata, in place of what is there; `null` leaves a member out.
@@ -252,6 +254,7 @@ impl FakeIdp {
         let (conduct, person) = (Conduct::Honest, Person::alice());
         let state = State {
             is_down: false,
+            trouble: None,
             keys: None,
             announced: Vec::new(),
             conduct,
@@ -292,6 +295,11 @@ impl FakeIdp {
     /// The person takes back what they allowed: no access token is good any more.
     pub fn withdraw_access(&self) {
         self.inner.state.lock().unwrap().access_tokens.clear();
+    }
+
+    /// From now on this becomes of every request for `path`.
+    pub fn in_trouble(&self, path: &'static str, trouble: IdpTrouble) {
+        self.inner.state.lock().unwrap().trouble = Some((path, trouble));
     }
 
     /// From now on every connection breaks, open ones too.
@@ -481,6 +489,15 @@ async fn answer(idp: Arc<Inner>, request: http::Request<Incoming>) -> Answer {
     let asked =
         Asked { path: path.clone(), parameters: parameters.clone(), headers: head.headers.clone() };
     idp.asked.send_modify(|all| all.push(asked));
+    let trouble = idp.state.lock().unwrap().trouble;
+    if let Some((_, trouble)) = trouble.filter(|(at, _)| *at == path) {
+        return match trouble {
+            IdpTrouble::Error => Ok(json_answer(500, &json!({}))),
+            IdpTrouble::Nonsense => Ok(Response::new(Full::from("<html>Sign in</html>"))),
+            IdpTrouble::Reset => Err(io::Error::other("broke off")),
+            IdpTrouble::Silence => std::future::pending().await,
+        };
+    }
     match (head.method.as_str(), path.as_str()) {
         ("GET", DISCOVERY) => {
             let mut state = idp.discovery.subscribe();

@@ -18,6 +18,7 @@ pub mod log;
 pub mod program;
 pub mod raw_mcp_server;
 pub mod tls_authority;
+pub mod trouble;
 
 use std::time::Duration;
 

@@ -5,6 +5,7 @@ mod battery;
 mod by_hand;
 mod ends;
 mod floods;
+mod held;
 mod slow;
 
 use std::net::Ipv4Addr;
@@ -26,6 +27,11 @@ use by_hand::{ByHand, Got};
 #[derive(Clone, Debug, Default)]
 struct App {
     begun: Arc<AtomicUsize>,
+    /// Those that are being answered, and how many they were at most.
+    running: Arc<AtomicUsize>,
+    most_running: Arc<AtomicUsize>,
+    /// Bytes of endless answers that were taken.
+    given: Arc<AtomicUsize>,
     /// Told of each request or answer that was dropped before its end.
     cancelled: Arc<Notify>,
 }
@@ -51,9 +57,13 @@ impl App {
 
     async fn answer(self, request: Request) -> Response {
         self.begun.fetch_add(1, Ordering::Relaxed);
+        let running = self.running.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_running.fetch_max(running, Ordering::Relaxed);
+        let _ends = NotRunning(self.running.clone());
         match request.uri().path() {
             "/large" => full(LARGE),
             "/quiet" => self.quiet(),
+            "/endless" => self.endless(),
             "/never" => {
                 let _cancelled = WhenDropped(self.cancelled);
                 std::future::pending().await
@@ -91,8 +101,30 @@ impl App {
         response
     }
 
+    /// Made as fast as it is taken.
+    fn endless(self) -> Response {
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let piece = Bytes::from(vec![b'x'; 4096]);
+            while sender.send(piece.clone()).await.is_ok() {
+                self.given.fetch_add(piece.len(), Ordering::Relaxed);
+            }
+        });
+        let mut response = answer::empty(StatusCode::OK);
+        *response.body_mut() = Body::Pieces(receiver);
+        response
+    }
+
     fn begun(&self) -> usize {
         self.begun.load(Ordering::Relaxed)
+    }
+}
+
+struct NotRunning(Arc<AtomicUsize>);
+
+impl Drop for NotRunning {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
