@@ -18,8 +18,8 @@ use crate::oauth::ClientIdUrl;
 use crate::policy::UpstreamServer;
 use crate::proxy::pressure::Pressure;
 use crate::proxy::{Streams, upstream};
+use crate::store::Cursor;
 use crate::store::replicas::{self, Replica};
-use crate::store::{Cursor, StoreFault};
 
 /// Ask the IdP about itself until it answers, so that the first login need not wait, and an operator
 /// sees in the log at once whether it can be reached.
@@ -125,10 +125,7 @@ pub async fn follow_endings(grants: Grants, readiness: Arc<Readiness>) {
     let mut cursor = Cursor::START;
     let mut faults = 0_u32;
     loop {
-        let look = grants.clone();
-        let look = async move { look.follow_endings(cursor).await }.with_current_subscriber();
-        // In a task of its own: a bug of ours in one look must not let in for good who was sent away.
-        match tokio::spawn(look).await.unwrap_or(Err(StoreFault)) {
+        match grants.follow_endings(cursor).await {
             Ok(next) => {
                 if faults > 0 {
                     tracing::info!("the store answers");

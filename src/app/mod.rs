@@ -4,6 +4,7 @@ mod announcement;
 mod background;
 mod build;
 mod certificate;
+mod lasting;
 pub mod memory;
 mod reload;
 pub mod stop;
@@ -12,7 +13,6 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,7 +20,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
@@ -46,6 +45,7 @@ use crate::tls::{Acceptor, TlsFault};
 
 use crate::app::memory::Memory;
 use build::{Derived, Estate};
+use lasting::Lasting;
 pub use reload::ReloadFault;
 use reload::Serving;
 
@@ -106,7 +106,7 @@ pub struct Running {
     serving: Mutex<Box<Serving>>,
     log: Dispatch,
     stop: DrainSettings,
-    background: Vec<JoinHandle<()>>,
+    background: Vec<Lasting>,
     is_stopping: AtomicBool,
 }
 
@@ -162,11 +162,15 @@ pub async fn start_on(
     let public =
         serve_public(listeners.public, config, peers.clone(), Arc::clone(&front), streams, &log)?;
     let health = serve_health(listeners.health, &readiness, &log)?;
-    let tasks: [Task; 2] = [
-        Box::pin(background::watch_memory(memory, Arc::clone(streams))),
-        Box::pin(background::agree_on_keys(estate.replica.clone(), Arc::clone(&readiness))),
+    let (replica, ready) = (estate.replica.clone(), Arc::clone(&readiness));
+    let background = vec![
+        Lasting::begin("watch_memory", &log, (memory, Arc::clone(streams)), |(memory, streams)| {
+            background::watch_memory(memory, streams)
+        }),
+        Lasting::begin("agree_on_keys", &log, (replica, ready), |(replica, ready)| {
+            background::agree_on_keys(replica, ready)
+        }),
     ];
-    let background = spawn_all(tasks, &log);
     let (grants, draining) = (ArcSwap::from_pointee(parts.grants.clone()), Draining::default());
     let control = Arc::new(Control { grants, draining });
     if let Some(socket) = listeners.admin {
@@ -190,12 +194,6 @@ pub async fn start_on(
         background,
         is_stopping,
     })
-}
-
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-fn spawn_all(tasks: impl IntoIterator<Item = Task>, log: &Dispatch) -> Vec<JoinHandle<()>> {
-    tasks.into_iter().map(|task| tokio::spawn(task.with_subscriber(log.clone()))).collect()
 }
 
 impl Running {
@@ -257,7 +255,7 @@ impl Running {
 
     async fn leave(&self) {
         for task in &self.background {
-            task.abort();
+            task.end();
         }
         self.serving.lock().await.end();
         if let Some(replica) = &self.estate.replica {

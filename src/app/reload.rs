@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
 use crate::admin::health::Readiness;
 use crate::app::build::{self, Derived, Parts, takes_tokens_of_the_idp};
-use crate::app::{Running, StartFault, Task, announcement, background, spared, spawn_all};
+use crate::app::lasting::Lasting;
+use crate::app::{Running, StartFault, announcement, background, spared};
 use crate::config::{Config, IssuedBy, ResourceSettings};
 use crate::grants::GrantId;
 use crate::idp::DiscoveryFault;
@@ -51,7 +51,7 @@ impl ReloadFault {
 #[derive(Debug)]
 pub struct Serving {
     parts: Parts,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<Lasting>,
 }
 
 impl Running {
@@ -85,7 +85,6 @@ impl Running {
             tls.renew(identity.clone());
         }
         self.front.replace(routes);
-        serving.end();
         **serving = next;
         Ok(left)
     }
@@ -115,31 +114,46 @@ impl Serving {
         readiness: &Arc<Readiness>,
         log: &Dispatch,
     ) -> Self {
-        let Parts { config, idp, documents, grants, .. } = &parts;
-        let keys_of = takes_tokens_of_the_idp(config).then(|| Arc::clone(idp));
-        let issuing = (config.issued_by == IssuedBy::Idp).then(|| Arc::clone(idp));
-        let audiences = config.resources.iter().map(ResourceSettings::audience_name).collect();
         // Who was waited for is waited for further.
         let before = before.filter(|_| readiness.has_seen_upstreams());
         let upstreams = parts.upstreams_unlike(before);
-        let tasks: [Task; 6] = [
-            Box::pin(background::find_idp(Arc::clone(idp))),
-            Box::pin(background::keep_keys(keys_of)),
-            Box::pin(background::look_as_clients_do(issuing, audiences)),
-            Box::pin(background::await_upstreams(upstreams, Arc::clone(readiness))),
-            Box::pin(background::follow_endings(grants.clone(), Arc::clone(readiness))),
-            Box::pin(background::advertise_documents(Arc::clone(documents))),
+        let Parts { config, idp, documents, grants, .. } = &parts;
+        let keys_of = takes_tokens_of_the_idp(config).then(|| Arc::clone(idp));
+        let issuing = (config.issued_by == IssuedBy::Idp).then(|| Arc::clone(idp));
+        let audiences = config.resources.iter().map(ResourceSettings::audience_name);
+        let audiences: Vec<_> = audiences.collect();
+        let (found, ready) = (Arc::clone(idp), Arc::clone(readiness));
+        let tasks = vec![
+            Lasting::begin("find_idp", log, found, background::find_idp),
+            Lasting::begin("keep_keys", log, keys_of, background::keep_keys),
+            Lasting::begin("look_as_clients_do", log, (issuing, audiences), |(idp, audiences)| {
+                background::look_as_clients_do(idp, audiences)
+            }),
+            Lasting::begin("await_upstreams", log, (upstreams, ready), |(upstreams, ready)| {
+                background::await_upstreams(upstreams, ready)
+            }),
+            Lasting::begin(
+                "follow_endings",
+                log,
+                (grants.clone(), Arc::clone(readiness)),
+                |(grants, readiness)| background::follow_endings(grants, readiness),
+            ),
+            Lasting::begin(
+                "advertise_documents",
+                log,
+                Arc::clone(documents),
+                background::advertise_documents,
+            ),
         ];
         // Ends by itself, once the last request is answered that the sender's routes were asked.
         let confirming = background::confirm_generations(grants.clone(), seen);
         tokio::spawn(confirming.with_subscriber(log.clone()));
-        let tasks = spawn_all(tasks, log);
         Self { parts, tasks }
     }
 
     pub fn end(&self) {
         for task in &self.tasks {
-            task.abort();
+            task.end();
         }
     }
 }
