@@ -26,10 +26,6 @@ impl Readiness {
         self.upstreams_seen.store(true, Ordering::Release);
     }
 
-    pub fn has_seen_upstreams(&self) -> bool {
-        self.upstreams_seen.load(Ordering::Acquire)
-    }
-
     pub fn endings_read(&self) {
         self.endings_read.store(true, Ordering::Release);
     }

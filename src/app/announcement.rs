@@ -2,18 +2,11 @@
 
 use std::net::SocketAddr;
 
-use crate::app::{backchannel_logout_uri, certificate, redirect_uri};
-use crate::clock::Timestamp;
+use crate::app::{backchannel_logout_uri, redirect_uri};
 use crate::config::{Config, IssuedBy};
 use crate::store::StateSettings;
 
-pub fn started(
-    config: &Config,
-    address: SocketAddr,
-    health: SocketAddr,
-    open_files: u64,
-    now: Timestamp,
-) {
+pub fn started(config: &Config, address: SocketAddr, health: SocketAddr, open_files: u64) {
     resources(config);
     tracing::info!(
         %address,
@@ -30,7 +23,6 @@ pub fn started(
         version = env!("CARGO_PKG_VERSION"),
         "started"
     );
-    certificate(config, now);
     logins(config);
     if config.issued_by == IssuedBy::Doorman {
         state(config);
@@ -38,21 +30,14 @@ pub fn started(
 }
 
 /// A running process serves by `config` from now on.
-pub fn changed(config: &Config, now: Timestamp) {
+pub fn changed(config: &Config) {
     resources(config);
-    certificate(config, now);
     logins(config);
 }
 
 fn resources(config: &Config) {
     for resource in &config.resources {
         tracing::info!(resource = %resource.url, upstream = %resource.upstream, "serving");
-    }
-}
-
-fn certificate(config: &Config, now: Timestamp) {
-    if let Some(identity) = &config.tls {
-        certificate::warn_if_it_ends(identity, now);
     }
 }
 

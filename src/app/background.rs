@@ -1,7 +1,8 @@
 //! What goes on besides answering requests.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -10,8 +11,10 @@ use tokio::time::sleep;
 use tracing::instrument::WithSubscriber as _;
 
 use crate::admin::health::Readiness;
+use crate::app::certificate;
 use crate::app::memory::Memory;
 use crate::authorization_server::clients::document::{DocumentFault, Documents, Support};
+use crate::clock::Clock;
 use crate::grants::{GrantId, Grants};
 use crate::idp::Idp;
 use crate::oauth::ClientIdUrl;
@@ -20,6 +23,7 @@ use crate::proxy::pressure::Pressure;
 use crate::proxy::{Streams, upstream};
 use crate::store::Cursor;
 use crate::store::replicas::{self, Replica};
+use crate::tls::ServerIdentity;
 
 /// Ask the IdP about itself until it answers, so that the first login need not wait, and an operator
 /// sees in the log at once whether it can be reached.
@@ -108,6 +112,10 @@ pub async fn await_upstreams(upstreams: Vec<Arc<UpstreamServer>>, readiness: Arc
 }
 
 async fn await_upstream(server: Arc<UpstreamServer>) {
+    // Before the config changed, in other things.
+    if server.was_seen.load(Ordering::Relaxed) {
+        return;
+    }
     let mut tries = 0_u32;
     while let Err(error) = upstream::accepts(&server).await {
         // Told at once and then each half minute.
@@ -117,12 +125,17 @@ async fn await_upstream(server: Arc<UpstreamServer>) {
         tries = tries.wrapping_add(1);
         sleep(Duration::from_millis(500)).await;
     }
+    server.was_seen.store(true, Ordering::Relaxed);
     tracing::info!(upstream = %server.url, "the upstream accepts connections");
 }
 
 /// Learn which grants other replicas end, each second. Ready once everything was read that is there.
-pub async fn follow_endings(grants: Grants, readiness: Arc<Readiness>) {
-    let mut cursor = Cursor::START;
+///
+/// `last` is how far it was read by whoever did before: from there it shows whether the store has lost the log. Then all of
+/// it is read again, since there may be keys now for what could not be read.
+pub async fn follow_endings(grants: Grants, last: Arc<Mutex<Cursor>>, readiness: Arc<Readiness>) {
+    let mut cursor = *last.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut reads_again = cursor != Cursor::START;
     let mut faults = 0_u32;
     loop {
         match grants.follow_endings(cursor).await {
@@ -130,7 +143,9 @@ pub async fn follow_endings(grants: Grants, readiness: Arc<Readiness>) {
                 if faults > 0 {
                     tracing::info!("the store answers");
                 }
-                (cursor, faults) = (next, 0);
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = next;
+                (cursor, faults) = (if reads_again { Cursor::START } else { next }, 0);
+                reads_again = false;
                 readiness.endings_read();
             }
             Err(fault) => {
@@ -142,6 +157,15 @@ pub async fn follow_endings(grants: Grants, readiness: Arc<Readiness>) {
             }
         }
         sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Warn, at first and each day, if the certificate that clients are shown ends soon.
+pub async fn watch_certificate(identity: Option<ServerIdentity>, clock: Clock) {
+    let Some(identity) = identity else { return };
+    loop {
+        certificate::warn_if_it_ends(&identity, clock.now());
+        sleep(DAY).await;
     }
 }
 
@@ -234,5 +258,6 @@ pub async fn confirm_generations(grants: Grants, mut seen: mpsc::Receiver<(Grant
     }
 }
 
+const DAY: Duration = Duration::from_hours(24);
 const BETWEEN_BATCHES: Duration = Duration::from_millis(50);
 const SOON: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! Config → collaborators.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -12,7 +12,7 @@ use crate::authorization_server::clients::declared::ServiceAccount;
 use crate::authorization_server::clients::document::Documents;
 use crate::browser::Cookies;
 use crate::chance::Chance;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::{Config, IssuedBy, ResourceSettings};
 use crate::grants::{Foundation, GrantId, Grants, Revocations};
 use crate::idp::profile::ClaimPath;
@@ -27,20 +27,22 @@ use crate::router::{Routes, TokenIssuer};
 use crate::seal::{KeyRing, SealFault};
 use crate::store::epoch::Epochs;
 use crate::store::replicas::Replica;
-use crate::store::{self, StateSettings, Store};
+use crate::store::{self, Cursor, StateSettings, Store};
 use crate::tls::{self, ClientConfig, Trust};
 use crate::token::{People, Verifier};
 
 /// What lives as long as the process, whatever the config becomes.
 #[derive(Debug)]
 pub struct Estate {
-    clock: Clock,
+    pub clock: Clock,
     chance: Chance,
     internet: Internet,
     store: Arc<dyn Store>,
     epochs: Arc<Epochs>,
     revocations: Arc<Revocations>,
     pub streams: Arc<Streams>,
+    /// How far the log of endings was read.
+    pub endings: Arc<Mutex<Cursor>>,
     /// `None` if no other process can have this store.
     pub replica: Option<Arc<Replica>>,
 }
@@ -88,6 +90,7 @@ impl Estate {
         Ok(Self {
             epochs: Arc::new(Epochs::of(Arc::clone(&store), clock.clone(), chance)),
             streams: Arc::new(streams),
+            endings: Arc::new(Mutex::new(Cursor::START)),
             internet: surroundings.internet.clone(),
             clock,
             chance,
@@ -95,10 +98,6 @@ impl Estate {
             revocations,
             replica,
         })
-    }
-
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
     }
 }
 

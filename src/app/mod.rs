@@ -152,7 +152,6 @@ pub async fn start_on(
     let estate = Estate::of(&config, &ring, &surroundings).await?;
     let Derived { routes, parts, seen } = build::derive(config, ring, &estate, None)?;
     let Surroundings { clock, chance, memory, .. } = surroundings;
-    let now = clock.now();
     let front = Arc::new(Front::new(routes, clock, chance)?);
     let config = &parts.config;
     let open_files = descriptors::raise();
@@ -177,9 +176,9 @@ pub async fn start_on(
         let serving = socket.serve(Arc::clone(&control));
         tokio::spawn(serving.with_subscriber(log.clone()));
     }
-    announcement::started(config, public.address(), health.address(), open_files, now);
+    announcement::started(config, public.address(), health.address(), open_files);
     let (stop, is_stopping) = (config.stop, AtomicBool::default());
-    let serving = Mutex::new(Box::new(Serving::begin(parts, seen, None, &readiness, &log)));
+    let serving = Mutex::new(Box::new(Serving::begin(parts, seen, &estate, &readiness, &log)));
     Ok(Running {
         public,
         health,

@@ -8,13 +8,12 @@ use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
 use crate::admin::health::Readiness;
-use crate::app::build::{self, Derived, Parts, takes_tokens_of_the_idp};
+use crate::app::build::{self, Derived, Estate, Parts, takes_tokens_of_the_idp};
 use crate::app::lasting::Lasting;
 use crate::app::{Running, StartFault, announcement, background, spared};
 use crate::config::{Config, IssuedBy, ResourceSettings};
 use crate::grants::GrantId;
 use crate::idp::DiscoveryFault;
-use crate::policy::UpstreamServer;
 use crate::seal::KeyRing;
 use crate::store::StoreFault;
 
@@ -23,6 +22,8 @@ use crate::store::StoreFault;
 pub enum ReloadFault {
     #[error(transparent)]
     Unusable(#[from] StartFault),
+    #[error("{key}: {why}; put it back, or restart")]
+    NeedsRestart { key: &'static str, why: &'static str },
     #[error(
         "sealing_keys: the key that seals now is not among them: logins and registrations of clients would end; list it after the new one, or restart to give it up"
     )]
@@ -35,16 +36,6 @@ pub enum ReloadFault {
     Store(#[from] StoreFault),
     #[error("idp: it is another one now, and can't be used: {0}")]
     Idp(Arc<DiscoveryFault>),
-}
-
-impl ReloadFault {
-    /// Could it be over in a minute, with nobody changing anything here?
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::AnotherKey | Self::Store(_) | Self::Idp(_) => true,
-            Self::Unusable(_) | Self::KeyGone => false,
-        }
-    }
 }
 
 /// By what a process serves, and what goes on for that.
@@ -65,6 +56,7 @@ impl Running {
     async fn take_on(&self, config: Config) -> Result<Vec<&'static str>, ReloadFault> {
         let mut serving = self.serving.lock().await;
         let before = &serving.parts;
+        check_continuity(&config, &before.config)?;
         let (config, left) = config.taken_on_after(&before.config);
         let ring = build::ring(&config).map_err(StartFault::from)?;
         self.check_keys(&ring, &before.ring).await?;
@@ -74,12 +66,15 @@ impl Running {
             // Whoever named it wrongly hears of it while people can still log in.
             parts.idp.discovered().await.map_err(ReloadFault::Idp)?;
         }
+        // Again: to ask an IdP takes time, in which others may have changed theirs.
+        self.check_keys(&ring, &before.ring).await?;
         if let Some(replica) = &self.estate.replica {
             let _ = replica.change_keys(&ring).await;
         }
         self.control.grants.store(Arc::new(parts.grants.clone()));
-        announcement::changed(&parts.config, self.estate.now());
-        let next = Serving::begin(parts, seen, Some(before), &self.readiness, &self.log);
+        announcement::changed(&parts.config);
+        let next = Serving::begin(parts, seen, &self.estate, &self.readiness, &self.log);
+        self.estate.streams.cut_before(next.parts.config.tokens.not_before);
         self.peers.spare(spared(&next.parts.config));
         if let (Some(tls), Some(identity)) = (self.public.tls(), &next.parts.config.tls) {
             tls.renew(identity.clone());
@@ -104,24 +99,46 @@ impl Running {
     }
 }
 
+/// What the rest of a config is made for, and what clients know us by, changes with a new process alone.
+fn check_continuity(config: &Config, before: &Config) -> Result<(), ReloadFault> {
+    let changes = [
+        (
+            config.issuer != before.issuer,
+            "issuer",
+            "it, or the first of resources[].url, has changed, and with it what clients and the IdP know this server by: everybody would be signed out",
+        ),
+        (
+            config.issued_by != before.issued_by,
+            "tokens.issued_by",
+            "who issues the tokens changes for clients and upstreams alike",
+        ),
+        (
+            config.tls.is_some() != before.tls.is_some(),
+            "tls",
+            "the port begins to speak TLS, or ceases to, for all connections at once",
+        ),
+    ];
+    match changes.into_iter().find(|(has_changed, ..)| *has_changed) {
+        Some((_, key, why)) => Err(ReloadFault::NeedsRestart { key, why }),
+        None => Ok(()),
+    }
+}
+
 impl Serving {
-    /// Do what goes on besides answering requests by these `parts`, which may be those of another config than
-    /// `before`.
+    /// Do what goes on besides answering requests by these `parts`.
     pub fn begin(
         parts: Parts,
         seen: mpsc::Receiver<(GrantId, u32)>,
-        before: Option<&Parts>,
+        estate: &Estate,
         readiness: &Arc<Readiness>,
         log: &Dispatch,
     ) -> Self {
-        // Who was waited for is waited for further.
-        let before = before.filter(|_| readiness.has_seen_upstreams());
-        let upstreams = parts.upstreams_unlike(before);
         let Parts { config, idp, documents, grants, .. } = &parts;
         let keys_of = takes_tokens_of_the_idp(config).then(|| Arc::clone(idp));
         let issuing = (config.issued_by == IssuedBy::Idp).then(|| Arc::clone(idp));
         let audiences = config.resources.iter().map(ResourceSettings::audience_name);
         let audiences: Vec<_> = audiences.collect();
+        let upstreams = parts.upstreams.clone();
         let (found, ready) = (Arc::clone(idp), Arc::clone(readiness));
         let tasks = vec![
             Lasting::begin("find_idp", log, found, background::find_idp),
@@ -135,14 +152,20 @@ impl Serving {
             Lasting::begin(
                 "follow_endings",
                 log,
-                (grants.clone(), Arc::clone(readiness)),
-                |(grants, readiness)| background::follow_endings(grants, readiness),
+                (grants.clone(), Arc::clone(&estate.endings), Arc::clone(readiness)),
+                |(grants, cursor, readiness)| background::follow_endings(grants, cursor, readiness),
             ),
             Lasting::begin(
                 "advertise_documents",
                 log,
                 Arc::clone(documents),
                 background::advertise_documents,
+            ),
+            Lasting::begin(
+                "watch_certificate",
+                log,
+                (config.tls.clone(), estate.clock.clone()),
+                |(identity, clock)| background::watch_certificate(identity, clock),
             ),
         ];
         // Ends by itself, once the last request is answered that the sender's routes were asked.
@@ -155,14 +178,5 @@ impl Serving {
         for task in &self.tasks {
             task.end();
         }
-    }
-}
-
-impl Parts {
-    fn upstreams_unlike(&self, before: Option<&Self>) -> Vec<Arc<UpstreamServer>> {
-        let is_known = |server: &Arc<UpstreamServer>| {
-            before.is_some_and(|before| before.upstreams.iter().any(|own| Arc::ptr_eq(own, server)))
-        };
-        self.upstreams.iter().filter(|server| !is_known(server)).cloned().collect()
     }
 }

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::app::{ReloadFault, Running};
+use crate::app::Running;
 use crate::config::{self, Config, Environment, Problems, Sources};
 
 /// Waits for changes.
@@ -22,8 +22,8 @@ pub struct Watch {
     known: Sources,
     /// What was found in the same files since, if it is something else.
     found: Option<Sources>,
-    /// Looks until what was refused for a reason that may be over is tried again.
-    again_in: Option<u32>,
+    /// Why the config that is there is not what is served by, and for how many looks that has been so.
+    refused: Option<(String, u32)>,
 }
 
 /// Why a config is read.
@@ -51,7 +51,7 @@ impl Watch {
     /// To be called inside the runtime. `known` is what is served by.
     pub fn over(path: PathBuf, known: Sources) -> io::Result<Self> {
         let hangup = signal(SignalKind::hangup())?;
-        Ok(Self { path, hangup, known, found: None, again_in: None })
+        Ok(Self { path, hangup, known, found: None, refused: None })
     }
 
     /// Have `running` serve by what the config says at any time.
@@ -63,14 +63,10 @@ impl Watch {
             let Ok(Loaded { config, sources }) = spawn_blocking(move || load(&path)).await else {
                 continue;
             };
-            (self.known, self.found, self.again_in) = (sources, None, None);
+            (self.known, self.found) = (sources, None);
             match config {
                 Ok(config) => self.take_on(running, config, &why).await,
-                Err(problems) => tracing::error!(
-                    %problems,
-                    whose_fault = "us",
-                    "the changed config can't be used: the old one stays"
-                ),
+                Err(problems) => self.note_refusal(problems.to_string(), &why),
             }
         }
     }
@@ -78,21 +74,32 @@ impl Watch {
     async fn take_on(&mut self, running: &Running, config: Config, why: &Why) {
         match running.reload(config).await {
             Ok(left) => {
+                self.refused = None;
                 let left = (!left.is_empty()).then(|| left.join(" "));
                 tracing::info!(because = why.told(), waits_for_restart = left, "config reloaded");
             }
-            Err(fault) => self.note_refusal(&fault),
+            Err(fault) => self.note_refusal(fault.to_string(), why),
         }
     }
 
-    fn note_refusal(&mut self, fault: &ReloadFault) {
-        self.again_in = fault.is_passing().then_some(LOOKS_BETWEEN_TRIES);
-        tracing::error!(
-            %fault,
-            will_try_again = fault.is_passing(),
-            whose_fault = "us",
-            "the changed config can't be used: the old one stays"
-        );
+    /// Told at once, and of what is tried again each half hour: meanwhile nothing else of the config changes either.
+    fn note_refusal(&mut self, problems: String, why: &Why) {
+        let looks = match (&self.refused, why) {
+            (Some((told, looks)), Why::Again)
+                if *told == problems && *looks < LOOKS_BETWEEN_LINES =>
+            {
+                *looks
+            }
+            (_, Why::Signal | Why::Changed(_) | Why::Again) => {
+                tracing::error!(
+                    problems,
+                    whose_fault = "us",
+                    "the changed config can't be used: the old one stays"
+                );
+                0
+            }
+        };
+        self.refused = Some((problems, looks));
     }
 
     /// Until there is a reason to read the config again.
@@ -114,14 +121,22 @@ impl Watch {
         let now = spawn_blocking(move || known.read_again()).await.ok()?;
         if now == self.known {
             self.found = None;
-            self.again_in = self.again_in.map(|looks| looks.saturating_sub(1));
-            return (self.again_in == Some(0)).then_some(Why::Again);
+            return self.is_time_to_try_again().then_some(Why::Again);
         }
         if self.found.as_ref() != Some(&now) {
             self.found = Some(now);
             return None;
         }
         Some(Why::Changed(now.unlike(&self.known).map(PathBuf::from).collect()))
+    }
+}
+
+impl Watch {
+    /// Whatever it was refused for may be over without a change of the files: an IdP is back, a certificate begins.
+    fn is_time_to_try_again(&mut self) -> bool {
+        let Some((_, looks)) = &mut self.refused else { return false };
+        *looks += 1;
+        looks.is_multiple_of(LOOKS_BETWEEN_TRIES)
     }
 }
 
@@ -141,6 +156,7 @@ impl Why {
 /// Between two looks at the files.
 const PAUSE: Duration = Duration::from_secs(2);
 const LOOKS_BETWEEN_TRIES: u32 = 15;
+const LOOKS_BETWEEN_LINES: u32 = 900;
 
 #[cfg(test)]
 mod tests {
@@ -148,7 +164,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::idp::DiscoveryFault;
 
     fn watch(path: &Path) -> Watch {
         Watch::over(path.to_owned(), load(path).sources).unwrap()
@@ -189,24 +204,43 @@ mod tests {
         }
     }
 
+    /// The files need not change for it to be over.
     #[tokio::test]
-    async fn only_what_may_be_over_soon_is_tried_again() {
+    async fn what_was_refused_is_tried_again_each_half_minute() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.yaml");
-        let looks = |watch: Watch, count: u32| async move {
-            let mut watch = watch;
-            for _ in 0..count {
+        let mut watch = watch(&path);
+
+        watch.note_refusal("idp: does not answer".to_owned(), &Why::Again);
+
+        for _ in 0..3 {
+            for _ in 1..LOOKS_BETWEEN_TRIES {
                 assert_eq!(reason(watch.look().await), None);
             }
-            watch
-        };
-        let (mut passing, mut lasting) = (watch(&path), watch(&path));
+            assert_eq!(reason(watch.look().await).as_deref(), Some("tried again"));
+            watch.note_refusal("idp: does not answer".to_owned(), &Why::Again);
+        }
+    }
 
-        passing.note_refusal(&ReloadFault::Idp(DiscoveryFault::NoKeys.into()));
-        lasting.note_refusal(&ReloadFault::Unusable(crate::app::StartFault::NotBefore));
+    #[tokio::test]
+    async fn one_reason_is_told_each_half_hour_and_another_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = watch(&folder.path().join("config.yaml"));
+        let looks = |watch: &Watch| watch.refused.as_ref().unwrap().1;
 
-        let mut passing = looks(passing, LOOKS_BETWEEN_TRIES - 1).await;
-        assert_eq!(reason(passing.look().await).as_deref(), Some("tried again"));
-        looks(lasting, 2 * LOOKS_BETWEEN_TRIES).await;
+        watch.note_refusal("one".to_owned(), &Why::Again);
+        for _ in 0..LOOKS_BETWEEN_LINES {
+            assert_eq!(watch.refused.as_ref().unwrap().0, "one");
+            watch.is_time_to_try_again();
+        }
+        assert_eq!(looks(&watch), LOOKS_BETWEEN_LINES);
+        watch.note_refusal("one".to_owned(), &Why::Again);
+        assert_eq!(looks(&watch), 0, "told again");
+        watch.is_time_to_try_again();
+        watch.note_refusal("another".to_owned(), &Why::Again);
+        assert_eq!(looks(&watch), 0, "told at once");
+        watch.is_time_to_try_again();
+        watch.note_refusal("another".to_owned(), &Why::Signal);
+        assert_eq!(looks(&watch), 0, "somebody waits for it");
     }
 }

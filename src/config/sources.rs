@@ -14,8 +14,11 @@ pub struct Sources(BTreeMap<PathBuf, Held>);
 type Held = Option<[u8; 16]>;
 
 impl Sources {
+    /// Of what is no file, a pipe say, nobody can tell without waiting whether it is another now.
     pub(super) fn note(&mut self, path: &Path, text: Option<&str>) {
-        self.0.insert(path.to_owned(), held(text));
+        if path.is_file() || !path.exists() {
+            self.0.insert(path.to_owned(), held(text));
+        }
     }
 
     /// What is in the same files now.

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::grants::generations::Generations;
 use crate::grants::revocations::{ENDING, Ending};
 use crate::grants::vouch::{IdpToken, Vouch};
-use crate::grants::{Grant, GrantId, GrantState, Grants, MOST_TRIES};
+use crate::grants::{Grant, GrantId, GrantState, Grants, LONGEST_ACCESS, MOST_TRIES};
 use crate::idp::Identity;
 use crate::oauth::{ClientDigest, Scopes};
 use crate::store::{Cursor, Followed, StoreFault, Swap};
@@ -20,7 +20,8 @@ impl Grants {
     ///
     /// An error means that the row may still be live: say so, and let the caller try again.
     pub async fn end(&self, id: GrantId) -> Result<(), StoreFault> {
-        let until = self.on.clock.now().after(self.lifetimes.access + CLOCK_LEEWAY);
+        // However short they are now, some may have been issued while they were longer.
+        let until = self.on.clock.now().after(LONGEST_ACCESS + CLOCK_LEEWAY);
         self.on.revocations.add(id, until);
         // Before the row: as long as that is not ended, whoever tries again finds it.
         self.tell_replicas(id, until).await?;

@@ -37,7 +37,7 @@ use vouch::Vouch;
 /// How long tokens and grants last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// Of an access token.
+    /// Of an access token; `LONGEST_ACCESS` at most.
     pub access: Duration,
     /// Of a refresh token that is not used.
     pub refresh: Duration,
@@ -353,6 +353,9 @@ impl Grants {
         self.on.ring.seal(&row::ROW, grant).map_err(|_| StoreFault)
     }
 }
+
+/// Of any access token that there may be, whatever the config says now.
+pub const LONGEST_ACCESS: Duration = Duration::from_hours(24);
 
 /// From our redirect to the client's token request.
 pub const CODE_LIFETIME: Duration = Duration::from_mins(1);

@@ -1,5 +1,6 @@
 //! The MCP server behind a resource: where it is, and what it takes to get in.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -21,6 +22,8 @@ pub struct UpstreamServer {
     pub deadlines: UpstreamDeadlines,
     /// Whichever worker it is silent to.
     pub silence: Silence,
+    /// Whether it has accepted a connection once.
+    pub was_seen: AtomicBool,
 }
 
 /// How long it may take.
@@ -48,6 +51,7 @@ impl UpstreamServer {
             headers: Vec::new(),
             deadlines: UpstreamDeadlines::default(),
             silence: Silence::default(),
+            was_seen: AtomicBool::new(false),
         }
     }
 

@@ -34,6 +34,8 @@ struct List {
 pub struct Lease {
     /// The id of the grant.
     pub grant: [u8; 16],
+    /// When its access token was.
+    pub issued: Timestamp,
     pub until: Timestamp,
     /// What happens at `until`.
     pub then: End,

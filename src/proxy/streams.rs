@@ -1,6 +1,7 @@
 //! Answers obey the grant that they are given by: they are cut when it ends, and do not outlive their access
 //! token by long. Begun by `forward`; each worker looks over its own once a second.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::proxy::open_answers::{AwaitedAnswer, End, Lease, OpenAnswers};
 use crate::proxy::pressure::{Gauge, Pressure};
 use crate::proxy::upstream::UpstreamBody;
 use crate::token::VerifiedToken;
+use crate::token::verified::TokenFacts;
 use crate::wire;
 use crate::wire::names::MCP_METHOD;
 
@@ -39,6 +41,8 @@ pub struct Streams {
     pressure: Gauge,
     /// Told once we stop: how many seconds answers have from then on.
     finishing_within: OnceLock<u64>,
+    /// Seconds since 1970: what was asked for with an access token from before is cut.
+    not_before: AtomicU64,
 }
 
 /// The answers that one worker has under way.
@@ -70,8 +74,9 @@ pub struct Awaited {
 impl Streams {
     pub fn new(settings: StreamSettings, revocations: Arc<Revocations>, clock: Clock) -> Self {
         let (workers, finishing_within) = (Mutex::default(), OnceLock::new());
+        let not_before = AtomicU64::new(0);
         let pressure = Gauge::default();
-        Self { settings, revocations, clock, workers, pressure, finishing_within }
+        Self { settings, revocations, clock, workers, pressure, finishing_within, not_before }
     }
 
     /// For one more worker.
@@ -98,6 +103,11 @@ impl Streams {
         let _ = self.finishing_within.set(within.as_secs());
     }
 
+    /// The operator refuses tokens from before that from now on.
+    pub fn cut_before(&self, moment: Timestamp) {
+        self.not_before.store(moment.seconds(), Ordering::Relaxed);
+    }
+
     /// When answers end whose token expires at `expires`: a stream that listens, and any other.
     fn ends(&self, expires: Timestamp) -> (Timestamp, Timestamp) {
         let listening = expires.after(self.settings.listening_grace);
@@ -117,9 +127,9 @@ impl WorkerStreams {
 
     /// `request` is about to be sent, with `token`.
     pub fn await_answer<B>(&self, token: &VerifiedToken, request: &Request<B>) -> Awaited {
-        let (grant, expires) = (token.facts().grant, token.facts().expires);
+        let TokenFacts { grant, issued, expires, .. } = *token.facts();
         let (_, until) = self.all.ends(expires);
-        let lease = Lease { grant: grant.bytes(), until, then: End::Cut };
+        let lease = Lease { grant: grant.bytes(), issued, until, then: End::Cut };
         let answer = self.open.await_answer(lease);
         Awaited { answer, expires, asks_to_listen: asks_to_listen(request) }
     }
@@ -184,8 +194,10 @@ impl WorkerStreams {
             let count = self.open.end_oldest(End::Clean, |all| all.div_ceil(SHED.into()));
             tracing::debug!(count, "streams ended: memory is short");
         }
+        let not_before = self.all.not_before.load(Ordering::Relaxed);
         let ended = self.open.end_those(|lease| {
-            if self.all.revocations.contains(GrantId::new(lease.grant)) {
+            let is_refused = lease.issued.seconds() < not_before;
+            if is_refused || self.all.revocations.contains(GrantId::new(lease.grant)) {
                 return Some(End::Cut);
             }
             (lease.until <= now).then_some(lease.then)
@@ -197,7 +209,9 @@ impl WorkerStreams {
                 End::Cut if lease.until <= now => {
                     tracing::info!(grant_id = %grant, "answer cut: its token expired long ago");
                 }
-                End::Cut => tracing::info!(grant_id = %grant, "answer cut: its grant has ended"),
+                End::Cut => {
+                    tracing::info!(grant_id = %grant, "answer cut: its grant has ended, or its token is refused now");
+                }
             }
         }
     }
@@ -273,7 +287,12 @@ mod tests {
         let (there, clock) = (here.replica(), Clock::Manual(clock));
         let streams = worker(&there, &clock);
         let until = clock.now().after(HOUR);
-        let lease = |grant: GrantId| Lease { grant: grant.bytes(), until, then: End::Cut };
+        let lease = |grant: GrantId| Lease {
+            grant: grant.bytes(),
+            issued: Timestamp::from_seconds(0),
+            until,
+            then: End::Cut,
+        };
         let cut = streams.open.await_answer(lease(GRANT));
         let other = streams.open.await_answer(lease(OTHER));
 
@@ -295,8 +314,12 @@ mod tests {
     async fn streams_that_listen_end_one_after_the_other_when_we_stop() {
         let SetUp { grants, clock, .. } = SetUp::with_code(None).await;
         let streams = worker(&grants, &Clock::Manual(clock));
-        let lease =
-            |then| Lease { grant: GRANT.bytes(), until: Timestamp::from_seconds(u64::MAX), then };
+        let lease = |then| Lease {
+            grant: GRANT.bytes(),
+            issued: Timestamp::from_seconds(0),
+            until: Timestamp::from_seconds(u64::MAX),
+            then,
+        };
         let listening: Vec<_> =
             (0..12).map(|_| streams.open.await_answer(lease(End::Clean))).collect();
         let call = streams.open.await_answer(lease(End::Cut));
@@ -332,8 +355,12 @@ mod tests {
     async fn the_oldest_streams_end_while_there_is_no_memory() {
         let SetUp { grants, clock, .. } = SetUp::with_code(None).await;
         let streams = worker(&grants, &Clock::Manual(clock));
-        let lease =
-            |then| Lease { grant: GRANT.bytes(), until: Timestamp::from_seconds(u64::MAX), then };
+        let lease = |then| Lease {
+            grant: GRANT.bytes(),
+            issued: Timestamp::from_seconds(0),
+            until: Timestamp::from_seconds(u64::MAX),
+            then,
+        };
         let call = streams.open.await_answer(lease(End::Cut));
         let mut listening: Vec<_> =
             (0..20).map(|_| streams.open.await_answer(lease(End::Clean))).collect();
@@ -392,6 +419,7 @@ mod tests {
             let streams = worker(&grants, &Clock::Manual(clock.clone()));
             let lease = |then| Lease {
                 grant: GRANT.bytes(),
+                issued: Timestamp::from_seconds(0),
                 until: Timestamp::from_seconds(u64::MAX),
                 then,
             };

@@ -12,14 +12,14 @@ use crate::config::field::Field;
 use crate::config::problem::Reported;
 use crate::config::raw::tokens::{ISSUERS, RawTokens};
 use crate::config::stanza::Reading;
-use crate::grants::Lifetimes;
+use crate::grants::{LONGEST_ACCESS, Lifetimes};
 
 pub(super) fn check(
     raw: RawTokens,
     reading: &mut Reading,
 ) -> Result<(IssuedBy, Lifetimes), Reported> {
     let issued_by = choice::of(raw.issued_by, IssuedBy::Doorman, &ISSUERS, reading);
-    let access = within(raw.access_ttl, HOUR, SECOND..=DAY, "use 1s to 24h", reading);
+    let access = within(raw.access_ttl, HOUR, SECOND..=LONGEST_ACCESS, "use 1s to 24h", reading);
     let recheck_after = within(raw.recheck_after, HOUR, SECOND..=DAY, "use 1s to 24h", reading);
     let recheck_grace =
         within(raw.recheck_grace, HOUR * 12, SECOND..=DAY * 90, "use 1s to 90d", reading);

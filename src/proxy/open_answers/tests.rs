@@ -43,7 +43,12 @@ impl Answering {
 
     async fn in_list(list: &OpenAnswers, protocol: Protocol, grant: [u8; 16]) -> Self {
         let (upstream, pieces) = mpsc::channel(1);
-        let lease = Lease { grant, until: Timestamp::from_seconds(100), then: End::Cut };
+        let lease = Lease {
+            grant,
+            issued: Timestamp::from_seconds(0),
+            until: Timestamp::from_seconds(100),
+            then: End::Cut,
+        };
         let awaited = list.await_answer(lease);
         let open = awaited.begin(arriving(pieces).await, lease.until, lease.then).with_comments();
         let client = received(protocol, Body::Upstream(open)).await;
@@ -253,7 +258,12 @@ async fn only_those_that_are_meant_end_and_each_once() {
 #[tokio::test]
 async fn a_request_that_is_not_answered_yet_can_be_ended() {
     let list = OpenAnswers::default();
-    let lease = Lease { grant: GRANT, until: Timestamp::from_seconds(100), then: End::Cut };
+    let lease = Lease {
+        grant: GRANT,
+        issued: Timestamp::from_seconds(0),
+        until: Timestamp::from_seconds(100),
+        then: End::Cut,
+    };
     let awaited = list.await_answer(lease);
     let (waiting, ended) = {
         let awaited = Arc::new(awaited);

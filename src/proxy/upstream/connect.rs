@@ -35,8 +35,9 @@ pub(super) async fn connect(server: &UpstreamServer) -> io::Result<Stream> {
 }
 
 async fn try_to_connect(server: &UpstreamServer) -> io::Result<Stream> {
+    let begun = Instant::now();
     let Ok(answered) = timeout(server.deadlines.connect, connect_by_its_kind(server)).await else {
-        server.silence.fell(Instant::now());
+        server.silence.fell(begun, Instant::now());
         let waited = server.deadlines.connect.as_millis();
         return Err(io::Error::new(
             io::ErrorKind::TimedOut,
@@ -44,7 +45,7 @@ async fn try_to_connect(server: &UpstreamServer) -> io::Result<Stream> {
         ));
     };
     // To be refused is an answer too, and comes at once.
-    server.silence.is_over();
+    server.silence.is_over(Instant::now());
     answered
 }
 

@@ -12,7 +12,7 @@ mod socket;
 use std::io;
 use std::mem;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use http::uri::{PathAndQuery, Uri};
@@ -52,7 +52,8 @@ pub mod fed {
 /// What a worker needs to reach upstreams.
 #[derive(Debug)]
 pub struct Upstream {
-    connections: Mutex<Vec<(Arc<UpstreamServer>, Connections)>>,
+    /// Of a server whose resource is gone they go too: each worker has some, so none may hold it.
+    connections: Mutex<Vec<(Weak<UpstreamServer>, Connections)>>,
     /// Bytes of a request's body.
     longest_body: u64,
     pub(super) odd_answers: Arc<OddAnswers>,
@@ -229,21 +230,21 @@ impl Upstream {
                 Connections::Http2(pool) => pool.tick(),
             }
         }
-        // Nobody else has it: its resource is gone.
-        connections.retain(|(server, _)| Arc::strong_count(server) > 1);
+        connections.retain(|(server, _)| server.strong_count() > 0);
     }
 
     /// There are as many as resources: few.
     fn connections(&self, server: &Arc<UpstreamServer>) -> Connections {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, own)) = connections.iter().find(|(own, _)| Arc::ptr_eq(own, server)) {
+        let is_its = |own: &Weak<UpstreamServer>| std::ptr::eq(own.as_ptr(), Arc::as_ptr(server));
+        if let Some((_, own)) = connections.iter().find(|(own, _)| is_its(own)) {
             return own.clone();
         }
         let own = match server.protocol {
             UpstreamProtocol::Http1 => Connections::Http1(Pool::default()),
             UpstreamProtocol::Http2 => Connections::Http2(http2::pool::Pool::default()),
         };
-        connections.push((Arc::clone(server), own.clone()));
+        connections.push((Arc::downgrade(server), own.clone()));
         own
     }
 }
@@ -321,6 +322,15 @@ mod tests {
     use crate::grants::Revocations;
     use crate::proxy::streams::{StreamSettings, Streams};
 
+    fn worker() -> Upstream {
+        let (clock, hour) = (Clock::System, Duration::from_hours(1));
+        let settings =
+            StreamSettings { listening_grace: hour, running_grace: hour, comment_every: None };
+        let revocations = Arc::new(Revocations::new(clock.clone()));
+        let streams = Arc::new(Streams::new(settings, revocations, clock));
+        Upstream::new(Arc::default(), streams.of_worker(), 0)
+    }
+
     fn sent(public: &str, upstream: &str, judged: &str) -> Option<String> {
         let resource = Resource::between(public, upstream);
         target(&judged.parse().unwrap(), &resource).map(|parts| parts.concat())
@@ -341,15 +351,32 @@ mod tests {
         assert!(matches!(UpstreamFault::of_connect(late), UpstreamFault::Connect(_)));
     }
 
+    /// After a reload nobody else has the server, and each worker had connections to it.
+    #[tokio::test]
+    async fn connections_to_a_server_that_is_gone_go_from_every_worker() {
+        let workers = [(); 2].map(|()| worker());
+        let server =
+            Arc::clone(&Resource::between("https://a.example/mcp", "http://u:3/mcp").upstream);
+        let kept = |worker: &Upstream| worker.connections.lock().unwrap().len();
+        for worker in &workers {
+            worker.connections(&server);
+            worker.connections(&server);
+            worker.tick();
+            assert_eq!(kept(worker), 1);
+        }
+
+        drop(server);
+
+        for worker in &workers {
+            worker.tick();
+            assert_eq!(kept(worker), 0);
+        }
+    }
+
     /// Fault 45 of the design.
     #[tokio::test(start_paused = true)]
     async fn there_is_no_room_where_time_is_short() {
-        let (clock, hour) = (Clock::System, Duration::from_hours(1));
-        let settings =
-            StreamSettings { listening_grace: hour, running_grace: hour, comment_every: None };
-        let revocations = Arc::new(Revocations::new(clock.clone()));
-        let streams = Arc::new(Streams::new(settings, revocations, clock));
-        let upstream = Upstream::new(Arc::default(), streams.of_worker(), 0);
+        let upstream = worker();
 
         assert_eq!(upstream.check_room_for(&Request::default()), Ok(()));
         advance(Duration::from_secs(3)).await;

@@ -849,7 +849,7 @@ pub fn idp_settings(yaml: &str, origin: &str) -> IdpSettings {
 }
 
 /// What an operator's `tls:` means.
-fn identity(signed: &Signed, clock: &Clock) -> ServerIdentity {
+pub fn identity(signed: &Signed, clock: &Clock) -> ServerIdentity {
     let yaml = format!(
         "resources: [{{ url: {RESOURCE}, upstream: \"http://127.0.0.1:3000/mcp\", access: any }}]\n\
          sealing_keys: [{{ file: /key }}]\nidp: {{ issuer: https://idp.example, client_id: x }}\n\

@@ -1,7 +1,7 @@
 //! What befalls those whom the product asks before it lets anybody in.
 
 use std::future::pending;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mcp_doorman::clock::{Clock, Timestamp};
@@ -51,13 +51,15 @@ struct Inner {
     memory: Mutex<Arc<MemoryStore>>,
     trouble: Mutex<Option<(Verb, StoreTrouble)>>,
     was_met: AtomicBool,
+    looks: AtomicUsize,
 }
 
 impl TroubledStore {
     pub fn at(clock: Clock) -> Self {
         let memory = Mutex::new(Arc::new(MemoryStore::new(clock.clone())));
         let (trouble, was_met) = (Mutex::default(), AtomicBool::default());
-        Self(Arc::new(Inner { clock, memory, trouble, was_met }))
+        let looks = AtomicUsize::new(0);
+        Self(Arc::new(Inner { clock, memory, trouble, was_met, looks }))
     }
 
     /// From now on this becomes of every question of that kind.
@@ -77,6 +79,11 @@ impl TroubledStore {
     /// Whether somebody asked what is in trouble.
     pub fn was_met(&self) -> bool {
         self.0.was_met.load(Ordering::Relaxed)
+    }
+
+    /// How often a log was looked at.
+    pub fn looks(&self) -> usize {
+        self.0.looks.load(Ordering::Relaxed)
     }
 
     fn memory(&self) -> Arc<MemoryStore> {
@@ -147,7 +154,9 @@ impl Store for TroubledStore {
     fn follow<'a>(&'a self, log: &'static str, after: Cursor) -> Answer<'a, Followed> {
         Box::pin(async move {
             self.pass(Verb::Follow).await?;
-            self.memory().follow(log, after).await
+            let followed = self.memory().follow(log, after).await;
+            self.0.looks.fetch_add(1, Ordering::Relaxed);
+            followed
         })
     }
 }
