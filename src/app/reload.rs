@@ -59,14 +59,13 @@ impl Running {
         check_continuity(&config, &before.config)?;
         let (config, left) = config.taken_on_after(&before.config);
         let ring = build::ring(&config).map_err(StartFault::from)?;
-        self.check_keys(&ring, &before.ring).await?;
         let Derived { routes, parts, seen } =
             build::derive(config, Arc::clone(&ring), &self.estate, Some(before))?;
         if !parts.idp.is_found() && before.idp.is_found() {
             // Whoever named it wrongly hears of it while people can still log in.
             parts.idp.discovered().await.map_err(ReloadFault::Idp)?;
         }
-        // Again: to ask an IdP takes time, in which others may have changed theirs.
+        // Last: to ask an IdP takes time, in which others may change theirs.
         self.check_keys(&ring, &before.ring).await?;
         if let Some(replica) = &self.estate.replica {
             let _ = replica.change_keys(&ring).await;
@@ -105,7 +104,7 @@ fn check_continuity(config: &Config, before: &Config) -> Result<(), ReloadFault>
         (
             config.issuer != before.issuer,
             "issuer",
-            "it, or the first of resources[].url, has changed, and with it what clients and the IdP know this server by: everybody would be signed out",
+            "it has changed, or, if it is not set, the host of the first of resources[].url: everybody would be signed out, and the IdP may not know the new redirect URI",
         ),
         (
             config.issued_by != before.issued_by,

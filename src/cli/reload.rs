@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -41,7 +41,7 @@ pub struct Loaded {
 }
 
 /// Read the config at `path`, and which files it is made of.
-pub fn load(path: &std::path::Path) -> Loaded {
+pub fn load(path: &Path) -> Loaded {
     let environment = Environment::of_this_process();
     let config = config::load(path, &environment);
     Loaded { config, sources: environment.sources() }
@@ -129,9 +129,7 @@ impl Watch {
         }
         Some(Why::Changed(now.unlike(&self.known).map(PathBuf::from).collect()))
     }
-}
 
-impl Watch {
     /// Whatever it was refused for may be over without a change of the files: an IdP is back, a certificate begins.
     fn is_time_to_try_again(&mut self) -> bool {
         let Some((_, looks)) = &mut self.refused else { return false };
@@ -161,7 +159,6 @@ const LOOKS_BETWEEN_LINES: u32 = 900;
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
 
     use super::*;
 
