@@ -4,6 +4,7 @@ mod access;
 mod access_tokens;
 mod admin;
 mod audiences;
+mod certificate;
 mod choice;
 mod clients;
 mod documents;

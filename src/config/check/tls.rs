@@ -1,14 +1,13 @@
 //! `tls:` what is shown to those who connect.
 
-use std::path::Path;
-
+use crate::config::check::certificate::{PUT_CERTIFICATE, no_pair, read, unfit};
 use crate::config::check::secret::fetch;
 use crate::config::field::{Field, Typed};
-use crate::config::problem::{Problem, Reported};
+use crate::config::problem::Reported;
 use crate::config::raw::RawConfig;
 use crate::config::raw::tls::RawTls;
 use crate::config::stanza::Reading;
-use crate::tls::{Chain, CurrentChain, NotCurrent, ServerIdentity, Unusable};
+use crate::tls::{Chain, CurrentChain, NotCurrent, ServerIdentity};
 
 /// Nobody reaches by `http://` what speaks TLS.
 pub(super) fn urls_fit(raw: &RawConfig, reading: &mut Reading) -> Result<(), Reported> {
@@ -55,34 +54,19 @@ pub(super) fn check(
     }
     let chain = file.and_then(|file| Ok((current(&file, reading)?, file)));
     let ((chain, file), Some(key)) = (chain?, key?) else { return Ok(None) };
-    ServerIdentity::new(chain, &key.value).map(Some).map_err(|reason| match reason {
-        Unusable::NoCertificate | Unusable::BadCertificate => {
-            unfit(&file, &reason, "put the certificate there, as PEM", reading)
-        }
-        Unusable::NoKey => reading.tell(Problem::at(
-            &key.spot,
-            "is no private key that can be used",
-            "put the key there as PEM, not encrypted: PKCS #8, SEC 1 or PKCS #1",
-        )),
-        Unusable::AnotherKey => reading.tell(Problem::at(
-            &key.spot,
-            format!("is not the key of the first certificate in {}", file.value),
-            "put the key there that this certificate was made for, or that certificate first",
-        )),
-    })
+    ServerIdentity::new(chain, &key.value)
+        .map(Some)
+        .map_err(|reason| no_pair(reason, &file, &key, reading))
 }
 
 /// What stands in the file, if clients would believe it now.
 fn current(file: &Typed<String>, reading: &mut Reading) -> Result<CurrentChain, Reported> {
-    let text = reading.environment.read(Path::new(&file.value)).map_err(|reason| {
-        let fix = "put the certificate there, readable by this process, or correct the path";
-        unfit(file, &reason, fix, reading)
-    })?;
-    let chain = Chain::from_pem(&text)
-        .map_err(|reason| unfit(file, &reason, "put the certificate there, as PEM", reading))?;
+    let text = read(file, "put the certificate there", reading)?;
+    let chain =
+        Chain::from_pem(&text).map_err(|reason| unfit(file, &reason, PUT_CERTIFICATE, reading))?;
     chain.at(reading.environment.now()).map_err(|reason| {
         let fix = match reason {
-            NotCurrent::BadCertificate => "put the certificate there, as PEM",
+            NotCurrent::BadCertificate => PUT_CERTIFICATE,
             NotCurrent::Ended(_) => "put a new certificate there, and its key where tls.key says",
             NotCurrent::NotBegun(_) => {
                 "put one there that is valid now, or set this machine's clock"
@@ -90,13 +74,4 @@ fn current(file: &Typed<String>, reading: &mut Reading) -> Result<CurrentChain, 
         };
         unfit(file, &reason, fix, reading)
     })
-}
-
-fn unfit(
-    file: &Typed<String>,
-    reason: &impl std::fmt::Display,
-    fix: &str,
-    reading: &mut Reading,
-) -> Reported {
-    reading.tell(Problem::at(&file.spot, format!("the file {} {reason}", file.value), fix))
 }

@@ -1,10 +1,10 @@
 //! `upstream:` of a resource and what stands beside it: its MCP server, how to get in, how long that may take.
 
-use std::path::Path;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, FROM, HeaderName, HeaderValue, USER_AGENT};
 
+use crate::config::check::certificate::{PUT_CERTIFICATE, no_pair, read, unfit};
 use crate::config::check::duration::within;
 use crate::config::check::secret::fetch;
 use crate::config::check::{choice, filled_in, identity_headers};
@@ -17,7 +17,7 @@ use crate::config::raw::upstream::{
 use crate::config::stanza::Reading;
 use crate::policy::UpstreamDeadlines;
 use crate::proxy::IdentityHeaders;
-use crate::tls::{Authorities, Chain, ClientIdentity, ServedName, ServerTls, Unusable};
+use crate::tls::{Authorities, Chain, ClientIdentity, ServedName, ServerTls};
 use crate::wire::upstream_url::NotUpstream;
 use crate::wire::{UpstreamKind, UpstreamProtocol, UpstreamUrl};
 
@@ -153,9 +153,9 @@ fn authorities(
     let Some(file) = field.optional()? else { return Ok(None) };
     let text = read(&file, "put the authority's certificate there", reading)?;
     Authorities::from_pem(&text).map(Some).map_err(|reason| {
-        unusable(
+        unfit(
             &file,
-            reason,
+            &reason,
             "put the certificate of the authority that signs the server's there, as PEM",
             reading,
         )
@@ -182,26 +182,13 @@ fn identity(
     };
     let text = read(&file, "put the certificate there", reading);
     let chain = text.and_then(|text| {
-        Chain::from_pem(&text)
-            .map_err(|reason| unusable(&file, reason, "put the certificate there, as PEM", reading))
+        Chain::from_pem(&text).map_err(|reason| unfit(&file, &reason, PUT_CERTIFICATE, reading))
     });
     let key = fetch(source, reading);
     let (chain, Some(key)) = (chain?, key?) else { return Ok(None) };
-    ClientIdentity::new(chain, &key.value).map(Some).map_err(|reason| match reason {
-        Unusable::NoCertificate | Unusable::BadCertificate => {
-            unusable(&file, reason, "put the certificate there, as PEM", reading)
-        }
-        Unusable::NoKey => reading.tell(Problem::at(
-            &key.spot,
-            "is no private key that can be used",
-            "put the key there as PEM, not encrypted: PKCS #8, SEC 1 or PKCS #1",
-        )),
-        Unusable::AnotherKey => reading.tell(Problem::at(
-            &key.spot,
-            format!("is not the key of the certificate in {}", file.value),
-            "put the key there that the certificate was made for",
-        )),
-    })
+    ClientIdentity::new(chain, &key.value)
+        .map(Some)
+        .map_err(|reason| no_pair(reason, &file, &key, reading))
 }
 
 fn server_name(
@@ -216,20 +203,6 @@ fn server_name(
             "write a host name, as in mcp.internal, or an IP address",
         ))
     })
-}
-
-fn read(file: &Typed<String>, fix: &str, reading: &mut Reading) -> Result<String, Reported> {
-    reading.environment.read(Path::new(&file.value)).map_err(|reason| {
-        reading.problems.tell(Problem::at(
-            &file.spot,
-            format!("the file {} {reason}", file.value),
-            format!("{fix}, readable by this process, or correct the path"),
-        ))
-    })
-}
-
-fn unusable(file: &Typed<String>, reason: Unusable, fix: &str, reading: &mut Reading) -> Reported {
-    reading.tell(Problem::at(&file.spot, format!("the file {} {reason}", file.value), fix))
 }
 
 fn header_name(
