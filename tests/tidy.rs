@@ -125,6 +125,21 @@ fn one_module_names_the_tls_library() {
     }
 }
 
+/// Which keys are good, and for which algorithm, is decided in one place.
+#[test]
+fn signatures_of_others_are_verified_in_one_module() {
+    let mut uses = 0;
+    for Source { path, text } in sources("src") {
+        let words = ["ParsedPublicKey", "UnparsedPublicKey", "RsaPublicKeyComponents"];
+        for line in code(&text).filter(|line| words.iter().any(|word| line.contains(word))) {
+            let is_there = path == Path::new("src/jose/key_set.rs");
+            assert!(is_there, "{}: src/jose/key_set.rs does that: {line}", path.display());
+            uses += 1;
+        }
+    }
+    assert!(uses > 0, "nobody verifies any");
+}
+
 #[test]
 fn no_lint_is_silenced_and_no_test_is_skipped() {
     // Put together here, so that this file does not find itself.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mcp_doorman::clock::Clock;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -120,20 +120,10 @@ fn upstream() -> SocketAddr {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream));
+            tokio::spawn(wire::answer_each(stream));
         }
     });
     address
-}
-
-async fn answer(stream: TcpStream) {
-    let mut wire = Wire::over(stream);
-    while let Some(request) = wire.request().await {
-        let answer = wire::whole(&request.number().to_string());
-        if wire.try_send(answer.as_bytes()).await.is_err() {
-            return;
-        }
-    }
 }
 
 /// Two files each are as many as a process may have.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mcp_doorman::clock::Clock;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -142,22 +142,12 @@ impl Server {
                 let open = Arc::clone(&counted);
                 open.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(async move {
-                    answer(stream).await;
+                    wire::answer_each(stream).await;
                     open.fetch_sub(1, Ordering::Relaxed);
                 });
             }
         });
         Self { address, open }
-    }
-}
-
-async fn answer(stream: TcpStream) {
-    let mut wire = Wire::over(stream);
-    while let Some(request) = wire.request().await {
-        let answer = wire::whole(&request.number().to_string());
-        if wire.try_send(answer.as_bytes()).await.is_err() {
-            return;
-        }
     }
 }
 

@@ -455,3 +455,14 @@ pub fn without_comments(text: &str) -> String {
 pub fn event(data: &str) -> String {
     format!("{:x}\r\ndata: {data}\n\n\r\n", data.len() + 8)
 }
+
+/// Answer each request on `stream` with its number.
+pub async fn answer_each(stream: TcpStream) {
+    let mut wire = Wire::over(stream);
+    while let Some(request) = wire.request().await {
+        let answer = whole(&request.number().to_string());
+        if wire.try_send(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}

@@ -5,20 +5,24 @@ use std::num::NonZeroUsize;
 
 use mcp_doorman::app::ReloadFault;
 use mcp_doorman::clock::{Clock, Timestamp};
-use mcp_doorman::config::IssuedBy;
+use mcp_doorman::config::{IssuedBy, ResourceSettings};
 use mcp_doorman::oauth::PublicUrl;
 use mcp_doorman::policy::{Access, AccessEntry};
 use mcp_doorman::secret::Secret;
+use mcp_doorman::store::StateSettings;
+use mcp_doorman::telemetry::LogLevel;
 use mcp_doorman::wire::UpstreamUrl;
 
 use crate::support::access_token::{IDP_KEY, of_alice, start};
 use crate::support::admin::AdminSocket;
-use crate::support::doorman::{Doorman, HOST, HOUR, MINUTE, identity, mcp_request, sealing_key};
+use crate::support::doorman::{
+    Doorman, HOST, HOUR, MINUTE, RESOURCE, identity, mcp_request, resource_settings, sealing_key,
+};
 use crate::support::exchange::Request;
 use crate::support::fake_idp::{DISCOVERY, FakeIdp};
 use crate::support::fake_mcp_server::FakeMcpServer;
 use crate::support::soon;
-use crate::support::tls_authority::TlsAuthority;
+use crate::support::tls_authority::{Clients, TlsAuthority};
 
 async fn usual() -> Doorman {
     Doorman::in_front_of(FakeMcpServer::start().await).start().await
@@ -93,6 +97,47 @@ async fn an_upstream_that_stays_keeps_its_connections() {
 
     doorman.call(&token).await.assert_status(200);
     assert_eq!(doorman.upstream().connections(), before);
+}
+
+/// A key of the server's own was changed, and its authority.
+#[tokio::test]
+async fn what_the_server_wants_of_us_is_as_the_config_says_now() {
+    let (first, second) = (TlsAuthority::new(), TlsAuthority::new());
+    let server = FakeMcpServer::start().await;
+    let [old, new] = [&first, &second].map(|own| own.signs("localhost").acceptor(Clients::Anybody));
+    let (old, new) = (server.also_over_tls(old).await, server.also_over_tls(new).await);
+    let reached = |port: u16, authority: &TlsAuthority, key: &str| {
+        let header = format!("{{ name: X-Api-Key, value: {{ insecure_inline: {key} }} }}");
+        let tls = "upstream_tls: { ca: /ca.pem }";
+        let yaml =
+            format!("upstream: https://localhost:{port}/mcp, {tls}, upstream_headers: [{header}]");
+        resource_settings(RESOURCE, &yaml, &[("/ca.pem", authority.pem())])
+    };
+    let doorman = Doorman::in_front_of(server.clone()).start().await;
+    let token = doorman.log_in().await.tokens.access;
+
+    for (port, authority, key, status) in [
+        (old, &first, "one", 200),
+        (old, &first, "two", 200),
+        (new, &first, "two", 502),
+        (new, &second, "two", 200),
+    ] {
+        let own = reached(port, authority, key);
+        let change = doorman.reload(|config| {
+            let ResourceSettings { upstream, upstream_tls, upstream_headers, .. } = own;
+            let resource = &mut config.resources[0];
+            resource.upstream = upstream;
+            (resource.upstream_tls, resource.upstream_headers) = (upstream_tls, upstream_headers);
+        });
+        change.await.unwrap();
+
+        let before = server.received().len();
+        doorman.call(&token).await.assert_status(status);
+        let received = server.received();
+        let keys: Vec<_> = received[before..].iter().map(|one| one.values("x-api-key")).collect();
+        let expected = if status == 200 { vec![vec![key]] } else { Vec::new() };
+        assert_eq!(keys, expected, "{key}");
+    }
 }
 
 #[tokio::test]
@@ -305,12 +350,21 @@ async fn keys_that_wait_for_a_restart_are_named() {
     let token = doorman.log_in().await.tokens.access;
 
     let left = doorman.reload(|config| {
-        config.workers = NonZeroUsize::new(7).unwrap();
+        config.listen.address.set_port(8);
         config.health.address.set_port(9);
+        config.admin_socket = Some("/nowhere/admin.sock".into());
+        config.workers = NonZeroUsize::new(7).unwrap();
+        config.log.level = LogLevel::Warn;
+        config.state = StateSettings::Dir("/nowhere".into());
+        config.streams.comment_every = None;
+        config.limits.request_body = 1;
+        config.stop.finish_within = MINUTE;
         config.resources[0].access = only("nobody");
     });
 
-    assert_eq!(left.await.unwrap(), ["health", "workers"]);
+    let named =
+        ["listen", "health", "admin", "workers", "log", "state", "streams", "limits", "stop"];
+    assert_eq!(left.await.unwrap(), named);
     doorman.call(&token).await.assert_json_rpc_error(403);
     address.send(Request::get("/readyz")).await.assert_status(200);
     assert!(doorman.reload(|_| {}).await.unwrap().is_empty());

@@ -517,19 +517,7 @@ impl Builder {
     /// The server of the resource at `url` is where an operator's `upstream: …` says, with what may stand beside
     /// it, and the files that are named there.
     pub fn reaching(mut self, url: &'static str, yaml: &str, files: &[(&str, String)]) -> Self {
-        let yaml = format!(
-            "resources: [{{ url: {url}, access: any, {yaml} }}]\n\
-             sealing_keys: [{{ file: /sealing-key }}]\nidp: {{ issuer: https://idp.example, client_id: x }}"
-        );
-        let mut environment = Environment::empty()
-            .with_file("/config.yaml", yaml)
-            .with_file("/sealing-key", encoded_key("of no deployment"));
-        for (path, text) in files {
-            environment = environment.with_file(*path, text);
-        }
-        let config = config::load(Path::new("/config.yaml"), &environment);
-        let mut config = config.unwrap_or_else(|problems| panic!("{problems}"));
-        self.reached.push((url, config.resources.remove(0)));
+        self.reached.push((url, resource_settings(url, yaml, files)));
         self
     }
 
@@ -846,6 +834,23 @@ pub fn idp_settings(yaml: &str, origin: &str) -> IdpSettings {
         *url = here.join(&url[url::Position::BeforePath..]).unwrap();
     }
     settings
+}
+
+/// What an operator's resource at `url` means, of which `yaml` says how its server is reached.
+pub fn resource_settings(url: &str, yaml: &str, files: &[(&str, String)]) -> ResourceSettings {
+    let yaml = format!(
+        "resources: [{{ url: {url}, access: any, {yaml} }}]\n\
+         sealing_keys: [{{ file: /sealing-key }}]\nidp: {{ issuer: https://idp.example, client_id: x }}"
+    );
+    let mut environment = Environment::empty()
+        .with_file("/config.yaml", yaml)
+        .with_file("/sealing-key", encoded_key("of no deployment"));
+    for (path, text) in files {
+        environment = environment.with_file(*path, text);
+    }
+    let config = config::load(Path::new("/config.yaml"), &environment);
+    let mut config = config.unwrap_or_else(|problems| panic!("{problems}"));
+    config.resources.remove(0)
 }
 
 /// What an operator's `tls:` means.
